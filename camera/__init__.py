@@ -1,0 +1,1 @@
+"""Where frames come from: sources, the simulated platform, the frame-quality gate."""

@@ -1,0 +1,109 @@
+"""The contract of a camera: frames with their times, and events when something happens.
+
+A source is an object with `live`, `frames()` and `close()`; `open_source` makes the one that the
+settings name. New kinds of camera are one more file beside `folder.py`, `stream.py`, `vmc220.py`.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.settings import Camera
+
+GreyImage: TypeAlias = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One image from a camera."""
+
+    image: GreyImage
+    """Grey values, uint8 [height, width]."""
+    sequence: int
+    """Number of this frame since the source was opened, from 0; gaps are lost frames."""
+    monotonic_ns: int
+    """Monotonic clock when the frame was taken, in nanoseconds; what durations are made of."""
+    wall_ns: int
+    """Wall clock when the frame was taken, in nanoseconds since 1970; may jump."""
+    origin: str = ""
+    """Where it came from, for people: a file, an address, a seed."""
+    truth: str | None = None
+    """The true class where the source knows it (class folder, simulator)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a camera and that somebody may need to know."""
+
+    kind: str
+    """`opened`, `lost`, `unreadable`, `truncated`, `ended`, …"""
+    text: str
+    """One line: what, where, what to do."""
+
+
+Report: TypeAlias = Callable[[Event], None]
+
+
+class Source(Protocol):
+    """Where frames come from."""
+
+    live: bool
+    """Whether frames go on by themselves: a slow reader then gets the latest, not all."""
+
+    def frames(self) -> Iterator[Frame]:
+        """Open the camera and yield its frames, reconnecting by itself; ends only at the end.
+
+        Raises:
+            UserError: the camera cannot work as it is set up.
+        """
+        ...
+
+    def close(self) -> None:
+        """Make `frames` end soon, from any thread; may be called twice."""
+        ...
+
+
+class Pace:
+    """Holds a source to its frame rate without drifting; wakes at once when it is closed."""
+
+    def __init__(self, rate_fps: float, closed: threading.Event) -> None:
+        self._period = 1 / rate_fps if rate_fps else 0.0
+        self._closed = closed
+        self._next = time.monotonic()
+
+    def wait(self) -> bool:
+        """Wait for the next frame's moment; False once the source is closed."""
+        if self._period:
+            self._next += self._period
+            late = self._next - time.monotonic()
+            if late < -1.0:  # after a long stall start anew instead of racing to catch up
+                self._next -= late
+            return not self._closed.wait(max(late, 0))
+        return not self._closed.is_set()
+
+
+def open_source(settings: Camera, classes: list[str], report: Report) -> Source:
+    """The source that `camera.source` names.
+
+    `classes` are the recipe's: folders named so are ground truth. Each kind imports only what it
+    needs.
+
+    Raises:
+        UserError: the settings cannot work.
+    """
+    if settings.source == "folder":
+        from camera.folder import FolderSource  # noqa: PLC0415
+
+        return FolderSource(settings.folder, classes, report)
+    if settings.source == "opencv":
+        from camera.stream import StreamSource  # noqa: PLC0415
+
+        return StreamSource(settings.opencv, report)
+    from camera.vmc220 import Vmc220Source  # noqa: PLC0415
+
+    return Vmc220Source(settings.vmc220)

@@ -1,0 +1,1 @@
+"""Settings of a site: their keys, defaults and errors. Depends on nothing else here."""

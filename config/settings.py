@@ -1,0 +1,204 @@
+"""Every setting of a site, described once: type, unit, bounds, default and meaning.
+
+The docstring under a key is its documentation everywhere: in `millsight config init`, in
+`docs/settings.md` and in error messages. Units stand in the key's name (`_s`, `_fps`, `_px`).
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+PATCH_SIZE = 200
+"""Side of a patch in pixels: the network's input (Table 1)."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[\w][\w .+-]{0,63}$")]
+"""A name that is safe in a file name, in a URL and on a page."""
+
+
+class Section(BaseModel):
+    """A table of the settings file. Unknown keys are refused, values cannot change later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class FolderSource(Section):
+    """Replays images from a folder."""
+
+    path: Path | None = None
+    """Folder with images, searched in depth. The name of an image's folder is its true class
+    where it is one of `recipe.classes`."""
+    rate_fps: float = Field(default=0, ge=0, le=1000)
+    """Frames per second; 0 is as fast as the device can."""
+    repeat: bool = False
+    """Start again after the last image instead of ending."""
+    shuffle_seed: int | None = Field(default=None, ge=0)
+    """Play in an order drawn from this seed instead of by name."""
+
+
+class OpencvSource(Section):
+    """USB camera, video file, or RTSP / HTTP stream, read by OpenCV."""
+
+    address: str = "/dev/video0"
+    """Device (`/dev/v4l/by-id/...` keeps its name when replugged), video file, or URL starting
+    with `rtsp://`, `http://` or `https://`."""
+    open_timeout_s: float = Field(default=5, ge=0.1, le=120)
+    """Longest wait for a stream to open, in seconds."""
+    read_timeout_s: float = Field(default=2, ge=0.1, le=120)
+    """Longest wait for a frame of a stream, in seconds."""
+    retry_first_s: float = Field(default=0.5, ge=0.01, le=60)
+    """First wait before a lost camera is opened again, in seconds; doubles every time."""
+    retry_longest_s: float = Field(default=30, ge=0.01, le=3600)
+    """Longest wait before a lost camera is opened again, in seconds."""
+
+
+class Vmc220Source(Section):
+    """The simulated VMC220 platform: renders face-milled plates (the paper's Table 6)."""
+
+    seed: int = Field(default=0, ge=0)
+    """The same seed renders the same plates."""
+    frames: int = Field(default=0, ge=0)
+    """Frames until the source ends; 0 never ends."""
+    rate_fps: float = Field(default=0, ge=0, le=1000)
+    """Frames per second; 0 is as fast as the device can."""
+    width_px: int = Field(default=PATCH_SIZE, ge=PATCH_SIZE, le=4096)
+    """Width of a frame in pixels."""
+    height_px: int = Field(default=PATCH_SIZE, ge=PATCH_SIZE, le=4096)
+    """Height of a frame in pixels."""
+    defect_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of frames with a defect."""
+    spindle_rpm: list[Annotated[int, Field(ge=500, le=10000)]] = Field(
+        default=[2000, 2500, 3000], min_length=1
+    )
+    """Spindle speeds that occur, in revolutions per minute."""
+    depth_mm: list[Annotated[float, Field(ge=0.02, le=1)]] = Field(
+        default=[0.1, 0.15, 0.2], min_length=1
+    )
+    """Cutting depths that occur, in millimetres."""
+    feed_per_tooth_mm: list[Annotated[float, Field(ge=0.001, le=0.2)]] = Field(
+        default=[0.005, 0.01, 0.015], min_length=1
+    )
+    """Feeds per tooth that occur, in millimetres."""
+    light_elevation_deg: float = Field(default=35, ge=5, le=85)
+    """Angle of the ring light above the plate, in degrees."""
+
+
+class Quality(Section):
+    """The frame-quality gate: a frame that fails it gets no verdict."""
+
+    min_sharpness: float = Field(default=0.001, ge=0, le=1)
+    """Least difference of neighbouring pixels, squared, over twice the variance: 0 is smooth,
+    1 is noise; 0 switches it off. Raise it towards what `millsight camera test` shows for a
+    sharp picture of your steel."""
+    min_contrast: float = Field(default=2.0, ge=0, le=128)
+    """Least standard deviation of the grey values, of 255; under it the picture is empty."""
+    max_dark_share: float = Field(default=0.9, ge=0, le=1)
+    """Largest share of pixels at grey value 4 or under; 1 switches it off."""
+    max_bright_share: float = Field(default=0.9, ge=0, le=1)
+    """Largest share of pixels at grey value 251 or over; 1 switches it off."""
+    frozen_after: int = Field(default=3, ge=0, le=1000)
+    """The picture is called frozen at this many identical frames in a row; 0 switches it off."""
+
+
+class Camera(Section):
+    """Where frames come from."""
+
+    source: Literal["folder", "opencv", "vmc220"] = "vmc220"
+    """Kind of source; its own table below holds its settings."""
+    folder: FolderSource = FolderSource()
+    opencv: OpencvSource = OpencvSource()
+    vmc220: Vmc220Source = Vmc220Source()
+    quality: Quality = Quality()
+
+
+class Region(Section):
+    """A rectangle of the frame that is judged, scaled to 200 × 200 pixels."""
+
+    x: int = Field(ge=0)
+    """Left edge in pixels."""
+    y: int = Field(ge=0)
+    """Top edge in pixels."""
+    width: int = Field(ge=16)
+    """Width in pixels."""
+    height: int = Field(ge=16)
+    """Height in pixels."""
+
+
+class Recipe(Section):
+    """What one kind of part looks like and how it is judged."""
+
+    name: Name = "default"
+    """Name of the recipe."""
+    classes: list[Name] = Field(
+        default=["clean", "patch", "pitted_surface", "scratch"], min_length=2, max_length=256
+    )
+    """All classes, in the order of the network's outputs."""
+    pass_classes: list[Name] = ["clean"]
+    """The classes that are good; every other class fails the part."""
+    regions: Literal["whole", "grid"] | list[Region] = "whole"
+    """Which parts of a frame are judged: the `whole` frame as one patch, a `grid` of
+    200 × 200 pixel patches, or a list of `{x, y, width, height}` rectangles in pixels."""
+    grid_overlap_px: int = Field(default=0, ge=0, le=PATCH_SIZE - 20)
+    """Overlap of neighbouring patches of the grid, in pixels."""
+    frame_width_px: int = Field(default=0, ge=0, le=16384)
+    """Width a frame must have, in pixels; frames of another size get no verdict. 0: any."""
+    frame_height_px: int = Field(default=0, ge=0, le=16384)
+    """Height a frame must have, in pixels. 0: any."""
+
+    @model_validator(mode="after")
+    def _classes_agree(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("a class stands in recipe.classes twice")
+        if unknown := [name for name in self.pass_classes if name not in self.classes]:
+            raise ValueError(f"pass_classes names {unknown[0]!r}, which is not in recipe.classes")
+        return self
+
+
+class Asking(Section):
+    """Which patches are kept for the operator."""
+
+    strategy: Literal["kls", "kls_floor"] = "kls"
+    """How unsureness is scored: `kls` as in the paper, or with floored distributions."""
+    k: int = Field(default=9, ge=0, le=10000)
+    """Patches asked about per predicted class and cycle."""
+    cold_start: int = Field(default=54, ge=1, le=100000)
+    """Patches asked about per cycle while there is no model, drawn evenly from the stream."""
+    audit_share: float = Field(default=0.002, ge=0, le=1)
+    """Share of all patches asked about at random: the honest estimate of accuracy."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the random draws."""
+
+
+class Device(Section):
+    """The box beside the machine."""
+
+    name: Name = "millsight"
+    """Name of this device; part of every patch's identity."""
+    data: Path = Path("data")
+    """Folder for the store and the models. Relative paths start at the settings file."""
+    threads: int = Field(default=1, ge=1, le=64)
+    """Threads of one inference. One is fastest for this network."""
+
+
+class Trainer(Section):
+    """How models are trained."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of the training run."""
+    threads: int = Field(default=0, ge=0, le=256)
+    """Threads of the training; 0 takes every core."""
+    folds: int = Field(default=2, ge=0, le=10)
+    """Folds of the held-out predictions that set the thresholds; 0 leaves them out, and then
+    every patch of the new model is unsure until a threshold is known."""
+    confident_share: float = Field(default=0.95, gt=0, lt=1)
+    """Share of rightly judged unseen patches of a class that must count as confident."""
+
+
+class Settings(Section):
+    """All settings of a site: one TOML file."""
+
+    device: Device = Device()
+    camera: Camera = Camera()
+    recipe: Recipe = Recipe()
+    asking: Asking = Asking()
+    trainer: Trainer = Trainer()

@@ -1,0 +1,1 @@
+"""What runs beside the machine: inference, KLS, the store and the inspection loop."""

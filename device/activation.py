@@ -1,0 +1,77 @@
+"""Bringing a model into use: checked first, then switched to in one step."""
+
+import os
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from config.errors import UserError
+from config.settings import Recipe, Settings
+from device.model import Model, ModelMetadata, load_model_bytes, read_model_file
+from device.store import STORE_FILE, add_model, explain_errors, record_activation
+
+
+def model_path(data: Path, model_id: str) -> Path:
+    """Where a device keeps the file of a model."""
+    return data / "models" / f"{model_id}.onnx"
+
+
+def check_recipe(metadata: ModelMetadata, recipe: Recipe, name: str) -> None:
+    """Refuse a model for other classes than the recipe's.
+
+    Raises:
+        UserError: the classes or the passing classes differ.
+    """
+    theirs = (metadata.classes, set(metadata.pass_classes))
+    if theirs != (recipe.classes, set(recipe.pass_classes)):
+        raise UserError(
+            f"{name}: made for classes {metadata.classes} (passing: {metadata.pass_classes}), but "
+            f"recipe {recipe.name!r} has {recipe.classes} (passing: {recipe.pass_classes}); "
+            "use the matching model, or retrain"
+        )
+
+
+def activate(db: Database, file: Path, settings: Settings, reason: str) -> Model:
+    """Check a model file, keep a copy under its id, and make it the model in use.
+
+    A power cut at any moment leaves either the old model in use or the new one whole.
+
+    Raises:
+        UserError: the file is no model for this recipe, or cannot be kept.
+    """
+    data = settings.device.data
+    content = read_model_file(file)
+    model = load_model_bytes(content, str(file), settings.device.threads)
+    check_recipe(model.metadata, settings.recipe, str(file))
+    path = model_path(data, model.id)
+    try:
+        write_durably(path, content)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    with explain_errors(data / STORE_FILE), db.atomic():
+        add_model(db, model)
+        record_activation(db, model.id, reason)
+    return model
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file so that after a power cut it is there whole, or not at all.
+
+    Raises:
+        OSError: the folder cannot be made or written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

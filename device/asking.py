@@ -1,0 +1,95 @@
+"""Which patches of the stream are kept for the operator, and why."""
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlite_utils import Database
+
+from config.settings import Region, Settings
+from device.keeper import KeptPatch
+from device.patches import Patches, patch_id
+from device.selection import StreamTopK
+from device.store import flags_of_cycle, is_labelled
+from device.verdict import Judged
+
+
+class Asker:
+    """Chooses, patch by patch, the questions of one cycle.
+
+    With a model: the k highest scores of every predicted class (`uncertain`), and each patch with
+    the small probability `asking.audit_share` (`audit`). Without: an even sample of the stream,
+    by the highest of random priorities (`cold-start`). A patch with an answer, or asked about in
+    this cycle, is not asked about again. What an earlier run of the cycle chose is taken up.
+    """
+
+    def __init__(self, settings: Settings, db: Database, cycle: int) -> None:
+        self.cycle = cycle
+        self._device = settings.device.name
+        self._classes = settings.recipe.classes
+        self._audit_share = settings.asking.audit_share
+        self._db = db
+        self._uncertain: StreamTopK[str] = StreamTopK(settings.asking.k)
+        self._cold: StreamTopK[str] = StreamTopK(settings.asking.cold_start)
+        self._asked: set[str] = set()
+        flags = flags_of_cycle(db, cycle)
+        for patch, reason, predicted, score in flags:
+            self._asked.add(patch)
+            if reason == "uncertain" and predicted in self._classes:
+                self._uncertain.take(self._classes.index(predicted), score, patch)
+            elif reason == "cold-start":
+                self._cold.take(0, score, patch)
+        # Another start of the same cycle must not repeat the draws of the one before.
+        self._rng = np.random.default_rng([settings.asking.seed, cycle, len(flags)])
+
+    def choose(self, patches: Patches, regions: list[Region], judged: Judged) -> list[KeptPatch]:
+        """The questions about a frame's judged patches, uint8 [N, 200, 200]."""
+        audits = self._rng.random(len(patches)) < self._audit_share
+        kept: list[KeptPatch] = []
+        for i, region in enumerate(regions):
+            predicted, score = int(judged.predicted[i]), float(judged.scores[i])
+            if not audits[i] and not self._uncertain.would_take(predicted, score):
+                continue
+            identity = self._new_identity(patches[i], region)
+            if identity is None:
+                continue
+            reasons: list[tuple[str, float, float | None]] = []
+            if self._uncertain.take(predicted, score, identity):
+                reasons.append(("uncertain", score, None))
+            if audits[i]:
+                reasons.append(("audit", float(self._rng.random()), self._audit_share))
+            pixels = patches[i].copy()  # the frame's memory may be large
+            kept += [
+                KeptPatch(
+                    identity,
+                    pixels,
+                    region,
+                    reason,
+                    value,
+                    self._classes[predicted],
+                    share,
+                    judged.log_probabilities[i].tolist(),
+                )
+                for reason, value, share in reasons
+            ]
+        return kept
+
+    def choose_cold(self, patches: Patches, regions: list[Region]) -> list[KeptPatch]:
+        """The questions about a frame's patches while there is no model."""
+        kept: list[KeptPatch] = []
+        priorities: NDArray[np.float64] = self._rng.random(len(patches))
+        for patch, region, priority in zip(patches, regions, priorities, strict=True):
+            if not self._cold.would_take(0, priority):
+                continue
+            if (identity := self._new_identity(patch, region)) is not None:
+                self._cold.take(0, priority, identity)
+                kept.append(
+                    KeptPatch(identity, patch.copy(), region, "cold-start", float(priority))
+                )
+        return kept
+
+    def _new_identity(self, patch: NDArray[np.uint8], region: Region) -> str | None:
+        """The identity of a patch that may be asked about, remembered; None: it may not be."""
+        identity = patch_id(patch, self._device, region)
+        if identity in self._asked or is_labelled(self._db, identity):
+            return None
+        self._asked.add(identity)
+        return identity

@@ -1,0 +1,199 @@
+"""`millsight device`: run the inspection loop, see its state, look at single images."""
+
+import json
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from config.cli import Config
+from config.errors import UserError
+from config.load import load_settings
+
+app = App(name="device", help="Inspect: run the loop, see its state, look at single images.")
+
+
+@app.command
+def run(
+    config: Config = None,
+    *,
+    verdicts: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Judge frames until the source ends or Ctrl-C; keep what the model is unsure of.
+
+    Prints a line for whatever happens: `flagged` and the patch once a flag is on the disk, camera
+    lost and found, model in use. Without a model it collects patches to label (cold start).
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    verdicts
+        Print a line of JSON for every frame too.
+    """
+    from camera.source import Event  # noqa: PLC0415
+    from device.loop import FrameResult, InspectionLoop  # noqa: PLC0415
+
+    def report(event: Event) -> None:
+        print(f"{event.kind}: {event.text}", flush=True)
+
+    def print_verdict(result: FrameResult) -> None:
+        frame = result.captured.frame
+        line = {
+            "sequence": frame.sequence,
+            "origin": frame.origin,
+            "verdict": result.verdict or "fault",
+            "class": result.verdict_class,
+        }
+        print(json.dumps(line, ensure_ascii=False), flush=True)
+
+    loop = InspectionLoop(
+        load_settings(config), report, on_frame=print_verdict if verdicts else None
+    )
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        loop.stop()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    summary = loop.run()
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(summary.verdicts.items()))
+    print(
+        f"ended: {summary.frames} frames ({counts or 'none'}), {summary.kept} flags kept, "
+        f"{summary.frames_per_second:.1f} frames/s"
+    )
+
+
+@app.command
+def status(config: Config = None, *, as_json: Annotated[bool, Parameter("--json")] = False) -> None:
+    """Show what the device is doing: model, frames, verdicts, questions, last events.
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    as_json
+        Print JSON instead of text.
+    """
+    from device.status import device_status, status_lines  # noqa: PLC0415
+
+    found = device_status(load_settings(config))
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(status_lines(found)))
+
+
+@app.command
+def inspect(
+    images: Annotated[list[Path], Parameter(negative_iterable="")],
+    config: Config = None,
+    *,
+    model: Path | None = None,
+    out: Path = Path("inspected"),
+    as_json: Annotated[bool, Parameter("--json")] = False,
+) -> None:
+    """Judge images: verdict, probabilities, KLS, and a class activation map drawn over each.
+
+    Parameters
+    ----------
+    images
+        Image files.
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    model
+        The model file. Default: the model in use.
+    out
+        Folder for the overlays, one PNG per image.
+    as_json
+        Print a line of JSON per image instead of text.
+    """
+    from device.inspect_images import inspect_image, inspection_lines, model_for  # noqa: PLC0415
+
+    settings = load_settings(config)
+    chosen = model_for(settings, model)
+    failed = 0
+    for path in images:
+        try:
+            result = inspect_image(path, chosen, settings.recipe, out)
+        except UserError as error:
+            print(f"millsight: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        lines = [json.dumps(result, ensure_ascii=False)] if as_json else inspection_lines(result)
+        print("\n".join(lines))
+    if failed:
+        sys.exit(1)
+
+
+@app.command
+def activate(model: Path, config: Config = None, *, reason: str = "by hand") -> None:
+    """Check a model file and make it the model in use; a running loop takes it up at once.
+
+    Parameters
+    ----------
+    model
+        The model file.
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    reason
+        Why, for the record.
+    """
+    from device.activation import activate as bring_into_use  # noqa: PLC0415
+    from device.store import open_store  # noqa: PLC0415
+
+    settings = load_settings(config)
+    db = open_store(settings.device.data)
+    print(f"{bring_into_use(db, model, settings, reason).id[:12]} in use")
+    db.close()
+
+
+@app.command
+def questions(config: Config = None) -> None:
+    """List the flagged patches that wait for an answer, most unsure first.
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    """
+    from device.store import open_store, waiting  # noqa: PLC0415
+
+    settings = load_settings(config)
+    db = open_store(settings.device.data)
+    for question in waiting(db, settings.asking.k, settings.asking.cold_start):
+        guess = question.predicted or "-"
+        print(f"{question.patch_id} {question.reason} {guess} {question.score:.4f}")
+    db.close()
+
+
+@app.command
+def label(patch: str, class_name: str, config: Config = None, *, operator: str) -> None:
+    """Answer a question: which class a patch shows. On the disk when this returns.
+
+    Parameters
+    ----------
+    patch
+        Id of the patch, as `questions` lists it.
+    class_name
+        One of the recipe's classes.
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    operator
+        Who answers.
+    """
+    from device.store import add_label, open_store  # noqa: PLC0415
+
+    settings = load_settings(config)
+    if class_name not in settings.recipe.classes:
+        raise UserError(
+            f"{class_name}: no class of recipe {settings.recipe.name!r}; "
+            f"its classes: {', '.join(settings.recipe.classes)}"
+        )
+    db = open_store(settings.device.data)
+    add_label(db, patch, class_name, operator)
+    db.close()
+    print(f"{patch[:12]}: {class_name}")

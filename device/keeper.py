@@ -1,0 +1,209 @@
+"""Keeps flagged patches: encodes and commits them on a thread, never holding up the loop.
+
+What is handed in while a commit runs goes into the next commit together. A frame with all its
+patches, scores and flags is in one transaction: stored whole or not at all. A flag is reported
+only after its commit has returned, that is, when it is on the disk.
+"""
+
+import hashlib
+import json
+import queue
+import sqlite3
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camera.source import Event, Frame, Report
+from config.settings import PATCH_SIZE, Region
+from device.clock import stamp
+from device.store import (
+    STORE_FILE,
+    Counted,
+    add_counts,
+    add_event,
+    encode_jpeg,
+    encode_png,
+    explain_errors,
+    open_store,
+    set_state,
+)
+
+WAITING_ITEMS = 64
+"""Frames that may wait to be stored; then the loop waits, so that nothing flagged is lost."""
+GROUP_ITEMS = 32
+"""Most frames in one transaction."""
+RETRY_S = 5.0
+"""Wait before a full disk is tried again, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPatch:
+    """A patch that is kept, and why."""
+
+    id: str
+    pixels: NDArray[np.uint8]
+    """uint8 [200, 200]."""
+    region: Region
+    reason: str
+    """`uncertain`, `audit` or `cold-start`."""
+    score: float
+    predicted: str | None = None
+    draw_probability: float | None = None
+    log_probabilities: list[float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFrame:
+    """A frame of which patches are kept."""
+
+    frame: Frame
+    recipe: str
+    cycle: int
+    model_id: str | None
+    verdict: str
+    verdict_class: str | None
+    patches: list[KeptPatch]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Frames counted since the last time, and the loop's state of now."""
+
+    frames: Counter[Counted]
+    state: dict[str, Any]
+
+
+Item: TypeAlias = KeptFrame | Counts | Event
+Encoded: TypeAlias = tuple[KeptFrame, bytes | None, list[bytes]]
+"""A frame with its JPEG, where it has one, and the PNGs of its kept patches."""
+
+
+class Keeper:
+    """The one writer of the capture loop's process."""
+
+    def __init__(self, folder: Path, device: str, report: Report) -> None:
+        self._folder = folder
+        self._device = device
+        self._report = report
+        self._queue: queue.Queue[Item | None] = queue.Queue(WAITING_ITEMS)
+        self._closing = threading.Event()
+        self.paused = threading.Event()
+        """Set while the disk takes nothing: the loop then goes on judging and stops keeping."""
+        self._thread = threading.Thread(target=self._run, name="keeper")
+
+    def start(self) -> None:
+        """Open the store and begin.
+
+        Raises:
+            UserError: the store cannot be opened.
+        """
+        self._db = open_store(self._folder)
+        self._thread.start()
+
+    def put(self, item: Item) -> None:
+        """Hand something over to be stored; waits while the queue is full."""
+        self._queue.put(item)
+
+    def close(self) -> None:
+        """Store what waits, then end."""
+        self._closing.set()
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            group: list[Item] = []
+            item = self._queue.get()
+            while item is not None:
+                group.append(item)
+                if len(group) >= GROUP_ITEMS or self._queue.empty():
+                    break
+                item = self._queue.get()
+            ended = item is None
+            self._store(group)
+        self._db.close()
+
+    def _store(self, group: list[Item]) -> None:
+        """Commit a group, again and again while the disk is full."""
+        encoded = [self._encode(i) if isinstance(i, KeptFrame) else i for i in group]
+        while True:
+            try:
+                with explain_errors(self._folder / STORE_FILE), self._db.atomic():
+                    for entry in encoded:
+                        self._insert(entry)
+            except Exception as error:  # noqa: BLE001 - reported; the loop must go on judging
+                if not self.paused.is_set():
+                    self._report(Event("not-keeping", f"{error}; judging goes on"))
+                    self.paused.set()
+                if self._closing.wait(RETRY_S) and not self._disk_takes():
+                    lost = sum(len(i.patches) for i in group if isinstance(i, KeptFrame))
+                    text = f"{lost} flagged patches could not be stored before the end"
+                    self._report(Event("not-kept", text))
+                    return
+            else:
+                break
+        if self.paused.is_set():
+            self.paused.clear()
+            self._report(Event("keeping", "the disk takes flagged patches again"))
+        for item in group:
+            if isinstance(item, KeptFrame):
+                for patch in item.patches:
+                    what = f"{patch.id} {patch.reason} {patch.predicted or '-'} {patch.score:.4f}"
+                    self._report(Event("flagged", what))
+
+    def _disk_takes(self) -> bool:
+        try:
+            set_state(self._db, "probe", 1)
+        except sqlite3.Error:
+            return False
+        return True
+
+    def _encode(self, kept: KeptFrame) -> Encoded:
+        image = kept.frame.image
+        whole = image.shape == (PATCH_SIZE, PATCH_SIZE)
+        jpeg = None if whole else encode_jpeg(image)
+        return kept, jpeg, [encode_png(patch.pixels) for patch in kept.patches]
+
+    def _insert(self, item: Encoded | Counts | Event) -> None:
+        db = self._db
+        if isinstance(item, Event):
+            add_event(db, item.kind, item.text)
+            return
+        if isinstance(item, Counts):
+            add_counts(db, item.frames.items())
+            set_state(db, "loop", item.state)
+            return
+        kept, jpeg, pngs = item
+        frame = kept.frame
+        moment = stamp(frame.wall_ns, frame.monotonic_ns)
+        identity = json.dumps([self._device, moment.boot_id, frame.monotonic_ns, frame.sequence])
+        frame_id = hashlib.sha256(identity.encode()).hexdigest()
+        height, width = frame.image.shape
+        db.execute(
+            "INSERT OR IGNORE INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                frame_id, self._device, frame.sequence, *moment, frame.origin, width, height,
+                kept.recipe, kept.model_id, kept.verdict, kept.verdict_class, jpeg,
+            ],
+        )  # fmt: skip
+        for patch, png in zip(kept.patches, pngs, strict=True):
+            r = patch.region
+            db.execute(
+                "INSERT OR IGNORE INTO patches VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [patch.id, self._device, r.x, r.y, r.width, r.height, png, frame.truth],
+            )
+            log_p = patch.log_probabilities
+            db.execute(
+                "INSERT OR IGNORE INTO flags (patch_id, frame_id, cycle, reason, predicted, score, "
+                "draw_probability, log_probabilities) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    patch.id, frame_id, kept.cycle, patch.reason, patch.predicted, patch.score,
+                    patch.draw_probability, None if log_p is None else json.dumps(log_p),
+                ],
+            )  # fmt: skip

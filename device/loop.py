@@ -1,0 +1,252 @@
+"""The inspection loop: frames in, verdicts out, what the model is unsure of kept."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from sqlite_utils import Database
+
+from camera.capture import Capture, Captured
+from camera.quality import QualityGate
+from camera.source import Event, Report, Source, open_source
+from config.errors import UserError
+from config.settings import Settings
+from device.activation import check_recipe, model_path
+from device.asking import Asker
+from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
+from device.model import CHUNK, Model, load_model
+from device.patches import Cutter
+from device.store import STORE_FILE, Counted, explain_errors, in_force, open_store
+from device.verdict import Verdict, frame_verdict, judge
+
+LOOK_EVERY_S = 0.5
+"""How often the loop looks for a new model or cycle."""
+COUNT_EVERY_S = 5.0
+"""How often counters and heartbeat are stored: what a power cut may lose."""
+
+
+@dataclass
+class Summary:
+    """What one run of the loop did."""
+
+    frames: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    """Frames per verdict, `fault` included."""
+    kept: int = 0
+    """Flags handed over to be stored."""
+    not_kept: int = 0
+    """Flags given up because the disk had no room."""
+    dropped: int = 0
+    """Frames of a live camera that nobody had time for."""
+    seconds: float = 0.0
+    """From the first frame to the last."""
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames per second, 0 before the first."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult:
+    """What became of one frame."""
+
+    captured: Captured
+    verdict: Verdict | None
+    """None: the frame has a fault and was not judged."""
+    verdict_class: str | None
+
+
+class InspectionLoop:
+    """Judges the frames of a source until it ends or `stop` is called.
+
+    It owns the model in use and the counters; an `Asker` chooses the questions, a `Keeper` thread
+    writes. A new model or cycle is taken up between two frames.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        report: Report,
+        make_source: Callable[[Report], Source] | None = None,
+        on_frame: Callable[[FrameResult], None] | None = None,
+    ) -> None:
+        """Open the camera of the settings, or what `make_source` makes.
+
+        Raises:
+            UserError: the camera's settings cannot work.
+        """
+        self._settings = settings
+        self._report = report
+        self._on_frame = on_frame
+        self._keeper = Keeper(settings.device.data, settings.device.name, report)
+        source = (
+            open_source(settings.camera, settings.recipe.classes, self._event)
+            if make_source is None
+            else make_source(self._event)
+        )
+        self._capture = Capture(source, QualityGate(settings.camera.quality))
+        self._cutter = Cutter(settings.recipe)
+        self._counts: Counter[Counted] = Counter()
+        self._wrong_sizes: set[tuple[int, ...]] = set()
+        self._model: Model | None = None
+        self._activation = 0
+        self.summary = Summary()
+
+    def stop(self) -> None:
+        """End the loop soon, from any thread or a signal handler; what is kept is stored first."""
+        self._capture.close()
+
+    def run(self) -> Summary:
+        """Judge until the end.
+
+        Raises:
+            UserError: the camera cannot work, or the store cannot be opened.
+        """
+        db = open_store(self._settings.device.data)
+        self._keeper.start()
+        began = looked = counted = time.monotonic()
+        try:
+            asker = self._follow(db, None)
+            for batch in self._capture.batches(CHUNK):
+                now = time.monotonic()
+                if not self.summary.frames:
+                    began = now
+                if now - looked > LOOK_EVERY_S:
+                    asker = self._follow(db, asker)
+                    looked = now
+                self._inspect(batch, asker)
+                self.summary.seconds = time.monotonic() - began
+                if now - counted > COUNT_EVERY_S:
+                    self._hand_over_counts("running")
+                    counted = now
+        finally:
+            self._hand_over_counts("stopped")
+            self._keeper.close()
+            db.close()
+        return self.summary
+
+    def _follow(self, db: Database, asker: Asker | None) -> Asker:
+        """Take up the model and the cycle that the store says are in force."""
+        data = self._settings.device.data
+        try:
+            with explain_errors(data / STORE_FILE):
+                now = in_force(db)
+        except UserError as error:
+            if asker is None:
+                raise
+            self._report(Event("store", str(error)))
+            return asker
+        if now.activation != self._activation and now.model_id is not None:
+            path = model_path(data, now.model_id)
+            try:
+                model = load_model(path, self._settings.device.threads)
+                check_recipe(model.metadata, self._settings.recipe, str(path))
+            except UserError as error:
+                # The running model stays; without one the cold start goes on.
+                self._event(Event("model-refused", str(error)))
+            else:
+                self._model = model
+                self._event(Event("model", f"{model.id[:12]} in use"))
+        self._activation = now.activation
+        if asker is None or now.cycle != asker.cycle:
+            return Asker(self._settings, db, now.cycle)
+        return asker
+
+    def _inspect(self, batch: list[Captured], asker: Asker) -> None:
+        """Judge a few frames together: one inference of several patches costs less."""
+        cuts = [self._cutter.cut(c.frame.image) if c.fault is None else None for c in batch]
+        good = [cut.patches for cut in cuts if cut is not None and cut.regions]
+        model = self._model
+        judged = None
+        if good and model is not None:
+            judged = judge(model, good[0] if len(good) == 1 else np.concatenate(good))
+        start = 0
+        for captured, cut in zip(batch, cuts, strict=True):
+            if cut is None:
+                self._conclude(captured, captured.fault, None, None)
+                continue
+            if not cut.regions:
+                self._report_size(captured.frame.image.shape)
+                self._conclude(captured, "size", None, None)
+                continue
+            if judged is None or model is None:
+                self._conclude(captured, None, "unsure", None)
+                self._keep(captured, "unsure", None, asker, asker.choose_cold(*cut))
+                continue
+            part = judged.part(start, start + len(cut.regions))
+            start += len(cut.regions)
+            verdict, index = frame_verdict(part.predicted, part.unsure, model.passes)
+            name = model.metadata.classes[index] if index >= 0 else None
+            self._conclude(captured, None, verdict, name)
+            self._keep(captured, verdict, name, asker, asker.choose(*cut, part))
+
+    def _keep(
+        self,
+        captured: Captured,
+        verdict: Verdict,
+        name: str | None,
+        asker: Asker,
+        patches: list[KeptPatch],
+    ) -> None:
+        if not patches:
+            return
+        if self._keeper.paused.is_set():
+            self.summary.not_kept += len(patches)
+            return
+        self.summary.kept += len(patches)
+        model_id = None if self._model is None else self._model.id
+        recipe = self._settings.recipe.name
+        self._keeper.put(
+            KeptFrame(captured.frame, recipe, asker.cycle, model_id, verdict, name, patches)
+        )
+
+    def _conclude(
+        self, captured: Captured, fault: str | None, verdict: Verdict | None, name: str | None
+    ) -> None:
+        """Count a frame, and hand its verdict on."""
+        minute = captured.frame.wall_ns // 60_000_000_000
+        model_id = "" if self._model is None else self._model.id
+        what = (verdict or "fault", fault or name or "")
+        self._counts[minute, model_id, self._settings.recipe.name, *what] += 1
+        self.summary.frames += 1
+        self.summary.verdicts[what[0]] += 1
+        if self._on_frame is not None:
+            self._on_frame(FrameResult(captured, verdict, fault or name))
+
+    def _hand_over_counts(self, activity: str) -> None:
+        summary = self.summary
+        summary.dropped = self._capture.dropped
+        state = {
+            "activity": activity,
+            "frames": summary.frames,
+            "frames_per_second": round(summary.frames_per_second, 1),
+            "dropped": summary.dropped,
+            "not_kept": summary.not_kept,
+            "source": self._settings.camera.source,
+            "recipe": self._settings.recipe.name,
+            "wall_ns": time.time_ns(),
+        }
+        if not self._keeper.paused.is_set():  # else counted on until the disk takes them again
+            self._keeper.put(Counts(self._counts, state))
+            self._counts = Counter()
+
+    def _event(self, event: Event) -> None:
+        """Report what happened, and store it."""
+        self._report(event)
+        if not self._keeper.paused.is_set():
+            self._keeper.put(event)
+
+    def _report_size(self, shape: tuple[int, ...]) -> None:
+        """Say once per size that frames of it cannot be judged."""
+        if shape in self._wrong_sizes:
+            return
+        self._wrong_sizes.add(shape)
+        text = (
+            f"frames of {shape[1]} × {shape[0]} pixels do not fit recipe "
+            f"{self._settings.recipe.name!r}: they get no verdict; mend recipe.regions, "
+            "recipe.frame_width_px, recipe.frame_height_px, or the camera"
+        )
+        self._event(Event("size", text))

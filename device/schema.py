@@ -1,0 +1,109 @@
+"""The tables of the store, as sqlite-utils migrations; device and trainer share them.
+
+Facts (frames, patches, flags, labels) are append-only rows with content-derived ids, so that two
+stores merge by INSERT OR IGNORE. A migration, once released, never changes: add another.
+"""
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("millsight")
+
+STAMP = "wall_ns INTEGER NOT NULL, monotonic_ns INTEGER NOT NULL, boot_id TEXT NOT NULL, " \
+    "clock_ok INTEGER NOT NULL"  # fmt: skip
+
+
+@migrations()
+def m001_first(db: Database) -> None:
+    """Frames, patches, flags, labels, models, and what the loop says of itself."""
+    for statement in f"""
+        CREATE TABLE frames (      -- a frame of which at least one patch was kept
+            id TEXT PRIMARY KEY,   -- SHA-256 of device, boot, monotonic time and sequence
+            device TEXT NOT NULL,
+            sequence INTEGER NOT NULL,
+            {STAMP},
+            origin TEXT NOT NULL,  -- file, address or seed it came from
+            width INTEGER NOT NULL, height INTEGER NOT NULL,
+            recipe TEXT NOT NULL,
+            model_id TEXT,         -- NULL: there was no model
+            verdict TEXT NOT NULL, -- pass, fail, unsure
+            verdict_class TEXT,    -- the class that made it; NULL: none did
+            jpeg BLOB              -- the picture, where it is more than its one patch
+        ) STRICT;
+        CREATE TABLE patches (
+            id TEXT PRIMARY KEY,   -- SHA-256 of pixels and place
+            device TEXT NOT NULL,
+            x INTEGER NOT NULL, y INTEGER NOT NULL,
+            width INTEGER NOT NULL, height INTEGER NOT NULL,
+            png BLOB NOT NULL,     -- 200 x 200 grey
+            truth TEXT             -- the class, where the source knew it (simulator, class folder)
+        ) STRICT;
+        CREATE TABLE flags (       -- a patch kept for the operator
+            id INTEGER PRIMARY KEY,
+            patch_id TEXT NOT NULL REFERENCES patches(id),
+            frame_id TEXT NOT NULL REFERENCES frames(id),
+            cycle INTEGER NOT NULL,
+            reason TEXT NOT NULL,  -- uncertain, audit, cold-start
+            predicted TEXT,        -- class; NULL: there was no model
+            score REAL NOT NULL,   -- KLS in nats; random priority where the reason is not uncertain
+            draw_probability REAL, -- of a random draw; NULL: it was no random draw
+            log_probabilities TEXT,-- JSON, per class of the model
+            UNIQUE (patch_id, cycle, reason)
+        ) STRICT;
+        CREATE INDEX flags_cycle ON flags (cycle, reason, predicted, score);
+        CREATE TABLE labels (      -- answers of operators; the last one of a patch counts
+            id TEXT PRIMARY KEY,   -- SHA-256 of patch, answer, operator and time
+            patch_id TEXT NOT NULL REFERENCES patches(id),
+            answer TEXT NOT NULL,  -- class, something new, can't tell, undone
+            class TEXT,            -- where the answer is a class
+            operator TEXT NOT NULL,
+            {STAMP}
+        ) STRICT;
+        CREATE INDEX labels_patch ON labels (patch_id);
+        CREATE TABLE models (
+            id TEXT PRIMARY KEY,   -- SHA-256 of the file
+            size INTEGER NOT NULL, -- bytes
+            metadata TEXT NOT NULL,-- JSON, as in the file
+            {STAMP}
+        ) STRICT;
+        CREATE TABLE baselines (   -- Eq. 4: the average PDC per predicted class
+            model_id TEXT NOT NULL REFERENCES models(id),
+            class_index INTEGER NOT NULL,
+            class TEXT NOT NULL,
+            count INTEGER NOT NULL,-- labelled patches behind it
+            pdc TEXT,              -- JSON, a probability per class; NULL: no patch, no baseline
+            threshold REAL,        -- score above which a patch is unsure; NULL: every patch is
+            PRIMARY KEY (model_id, class_index)
+        ) STRICT;
+        CREATE TABLE activations ( -- the last row is the model in use
+            id INTEGER PRIMARY KEY,
+            model_id TEXT NOT NULL REFERENCES models(id),
+            reason TEXT NOT NULL,
+            {STAMP}
+        ) STRICT;
+        CREATE TABLE cycles (      -- the quota of questions begins anew with each
+            id INTEGER PRIMARY KEY,
+            reason TEXT NOT NULL,
+            {STAMP}
+        ) STRICT;
+        CREATE TABLE counters (    -- frames per minute
+            minute INTEGER NOT NULL, -- minutes since 1970
+            model_id TEXT NOT NULL,  -- '': there was no model
+            recipe TEXT NOT NULL,
+            verdict TEXT NOT NULL,   -- pass, fail, unsure, fault
+            class TEXT NOT NULL,     -- class or name of the fault; '': neither
+            frames INTEGER NOT NULL,
+            PRIMARY KEY (minute, model_id, recipe, verdict, class)
+        ) STRICT;
+        CREATE TABLE events (      -- what happened to camera, store and model
+            id INTEGER PRIMARY KEY,
+            kind TEXT NOT NULL,
+            text TEXT NOT NULL,
+            {STAMP}
+        ) STRICT;
+        CREATE TABLE state (       -- the loop's heartbeat
+            key TEXT PRIMARY KEY,
+            value TEXT NOT NULL    -- JSON
+        ) STRICT;
+    """.split(";\n"):
+        if statement.strip():
+            db.execute(statement)

@@ -1,0 +1,58 @@
+"""Verdicts: what is said of a frame, from what the network says of its patches."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device.kls import STRATEGIES, Floats, Ints, predicted_classes
+from device.model import Model
+from device.patches import Patches
+
+Verdict = Literal["pass", "fail", "unsure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the model says of N patches."""
+
+    log_probabilities: NDArray[np.float32]
+    """float32 [N, C]."""
+    predicted: Ints
+    """int64 [N]: the most probable class (Eq. 2)."""
+    scores: Floats
+    """float64 [N]: KLS (or the model's other strategy); higher is less sure."""
+    unsure: NDArray[np.bool_]
+    """bool [N]: whether the score is above the threshold of the predicted class."""
+
+    def part(self, start: int, stop: int) -> "Judged":
+        """What it says of patches `start` to `stop` (without it)."""
+        cut = slice(start, stop)
+        return Judged(
+            self.log_probabilities[cut], self.predicted[cut], self.scores[cut], self.unsure[cut]
+        )
+
+
+def judge(model: Model, patches: Patches) -> Judged:
+    """Judge patches, uint8 [N, 200, 200], with a model."""
+    log_p = model.log_probabilities(patches)
+    predicted = predicted_classes(log_p)
+    scores = STRATEGIES[model.metadata.strategy](log_p, model.baselines)
+    return Judged(log_p, predicted, scores, ~(scores <= model.thresholds[predicted]))
+
+
+def frame_verdict(
+    predicted: Ints, unsure: NDArray[np.bool_], passes: NDArray[np.bool_]
+) -> tuple[Verdict, int]:
+    """The verdict of a frame from its patches [N], and the class that made it (−1: none did).
+
+    One patch that is surely of a failing class fails the frame. Else one unsure patch makes it
+    unsure. Only a frame all of whose patches are surely good passes.
+    """
+    failing = ~unsure & ~passes[predicted]
+    if failing.any():
+        return "fail", int(predicted[failing][0])
+    if unsure.any() or not len(predicted):
+        return "unsure", -1
+    return "pass", int(predicted[0])

@@ -1,0 +1,37 @@
+"""The front door: `millsight`, whose commands are loaded only when they are asked for."""
+
+import os
+import sys
+
+from cyclopts import App
+
+from config.errors import UserError
+
+app = App(
+    name="millsight",
+    help="Inspect milled steel, ask when unsure, learn every night.",
+    version_flags=["--version"],
+)
+app.command("config.cli:app", name="config", help="Write, check and show the settings.")
+app.command("device.cli:app", name="device", help="Inspect: run the loop, see its state.")
+app.command("trainer.cli:app", name="trainer", help="Train models from labelled patches.")
+app.command("export.cli:app", name="export", help="Look into model files.")
+app.command("camera.cli:app", name="camera", help="See what the camera sees.")
+app.command("trainer.demo:demo", name="demo", help="Live a compressed life on this machine.")
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one line on stderr and exit status 1."""
+    try:
+        app()
+    except UserError as error:
+        sys.exit(f"millsight: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `millsight … | head`: nobody reads on, and that is no fault
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
