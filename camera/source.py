@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,17 @@ from numpy.typing import NDArray
 from config.settings import Camera
 
 GreyImage: TypeAlias = NDArray[np.uint8]
+
+
+Box: TypeAlias = tuple[int, int, int, int]
+"""Left, top, width, height in pixels."""
+
+
+class KnownDefect(NamedTuple):
+    """A defect whose place the source knows."""
+
+    name: str
+    box: Box
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +44,25 @@ class Frame:
     origin: str = ""
     """Where it came from, for people: a file, an address, a seed."""
     truth: str | None = None
-    """The true class where the source knows it (class folder, simulator)."""
+    """The true class where the source knows it (class folder), or that of the surface outside
+    of `defects` (simulator)."""
+    defects: tuple[KnownDefect, ...] = ()
+
+    def truth_at(self, box: Box) -> str | None:
+        """The true class of a region, where it is known: that of its largest visible defect."""
+        seen = [(_overlap(defect.box, box), defect.name) for defect in self.defects]
+        area, name = max(seen, default=(0, ""))
+        return name if area >= LEAST_DEFECT_PX else self.truth
+
+
+LEAST_DEFECT_PX = 400
+"""Overlap of a defect's box with a region from which on the region shows it, in pixels."""
+
+
+def _overlap(a: Box, b: Box) -> int:
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    return max(width, 0) * max(height, 0)
 
 
 @dataclass(frozen=True, slots=True)

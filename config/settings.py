@@ -61,9 +61,9 @@ class Vmc220Source(Section):
     """Frames until the source ends; 0 never ends."""
     rate_fps: float = Field(default=0, ge=0, le=1000)
     """Frames per second; 0 is as fast as the device can."""
-    width_px: int = Field(default=PATCH_SIZE, ge=PATCH_SIZE, le=4096)
+    width_px: int = Field(default=PATCH_SIZE, ge=PATCH_SIZE, le=1280)
     """Width of a frame in pixels."""
-    height_px: int = Field(default=PATCH_SIZE, ge=PATCH_SIZE, le=4096)
+    height_px: int = Field(default=PATCH_SIZE, ge=PATCH_SIZE, le=1280)
     """Height of a frame in pixels."""
     defect_share: float = Field(default=0.5, ge=0, le=1)
     """Share of frames with a defect."""
@@ -79,8 +79,8 @@ class Vmc220Source(Section):
         default=[0.005, 0.01, 0.015], min_length=1
     )
     """Feeds per tooth that occur, in millimetres."""
-    light_elevation_deg: float = Field(default=35, ge=5, le=85)
-    """Angle of the ring light above the plate, in degrees."""
+    light_elevation_deg: float = Field(default=42, ge=5, le=85)
+    """Angle of the ring light above the plate, in degrees; varies by 10 either way."""
 
 
 class Quality(Section):

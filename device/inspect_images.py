@@ -57,7 +57,7 @@ def inspect_image(path: Path, model: Model, recipe: Recipe, out: Path) -> dict[s
     maps = model.outputs(cut.patches).activation_maps
     verdict, index = frame_verdict(judged.predicted, judged.unsure, model.passes)
     classes = model.metadata.classes
-    overlay = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    overlay = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
     patches = []
     for i, region in enumerate(cut.regions):
         predicted = int(judged.predicted[i])

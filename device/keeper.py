@@ -194,9 +194,10 @@ class Keeper:
         )  # fmt: skip
         for patch, png in zip(kept.patches, pngs, strict=True):
             r = patch.region
+            truth = frame.truth_at((r.x, r.y, r.width, r.height))
             db.execute(
                 "INSERT OR IGNORE INTO patches VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [patch.id, self._device, r.x, r.y, r.width, r.height, png, frame.truth],
+                [patch.id, self._device, r.x, r.y, r.width, r.height, png, truth],
             )
             log_p = patch.log_probabilities
             db.execute(

@@ -50,7 +50,6 @@ def build_onnx(weights: Weights, metadata: ModelMetadata) -> bytes:
         constants += [_constant(f"weight{number}", weight), _constant(f"bias{number}", bias)]
     pooling = "GlobalAveragePool" if weights.kind == "gapc" else "GlobalMaxPool"
     node = helper.make_node
-    halve = {"kernel_shape": [2, 2], "strides": [2, 2]}
     nodes = [
         node("Cast", ["patches"], ["grey"], to=TensorProto.FLOAT),
         node("Unsqueeze", ["grey", "channel_axis"], ["image"]),
@@ -62,10 +61,10 @@ def build_onnx(weights: Weights, metadata: ModelMetadata) -> bytes:
         ),
         *_convolution("standardised", 1, stride=2),
         *_convolution("relu1", 2, stride=2),
-        node("MaxPool", ["relu2"], ["pool1"], **halve),
+        node("MaxPool", ["relu2"], ["pool1"], kernel_shape=[2, 2], strides=[2, 2]),
         *_convolution("pool1", 3, stride=2),
         *_convolution("relu3", 4, stride=1),
-        node("MaxPool", ["relu4"], ["pool2"], **halve),
+        node("MaxPool", ["relu4"], ["pool2"], kernel_shape=[2, 2], strides=[2, 2]),
         node(pooling, ["pool2"], ["pooled"]),
         node("Flatten", ["pooled"], ["features"]),
         node("Gemm", ["features", "dense_weight", "dense_bias"], ["logits"], transB=1),

@@ -1,0 +1,68 @@
+"""`millsight trainer`: train models from labelled patches."""
+
+from pathlib import Path
+
+from cyclopts import App
+
+from config.cli import Config
+from config.load import load_settings
+
+app = App(name="trainer", help="Train models from labelled patches.")
+
+
+@app.command
+def train(
+    out: Path,
+    config: Config = None,
+    *,
+    frames: Path | None = None,
+    seed: int | None = None,
+) -> None:
+    """Train a model from scratch on all labels of the store, or on a folder of class folders.
+
+    Ctrl-C ends the training early; the model then holds the weights averaged so far, without
+    thresholds, so that every verdict is unsure. Bring a model into use with
+    `millsight device activate`.
+
+    Parameters
+    ----------
+    out
+        The model file to write.
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    frames
+        Folder of class folders to learn from instead of the store. The classes must be the
+        recipe's.
+    seed
+        Seed of the training run. Default: trainer.seed.
+    """
+    from device.store import in_force, labelled_patches, open_store  # noqa: PLC0415
+    from trainer.progress import training_bar  # noqa: PLC0415
+    from trainer.retrain import labelled_folder, retrain  # noqa: PLC0415
+
+    settings = load_settings(config)
+    if seed is not None:
+        trainer = settings.trainer.model_copy(update={"seed": seed})
+        settings = settings.model_copy(update={"trainer": trainer})
+    parent = None
+    if frames is None:
+        db = open_store(settings.device.data)
+        labelled = labelled_patches(db)
+        parent = in_force(db).model_id
+        db.close()
+    else:
+        labelled = labelled_folder(frames)
+    with training_bar() as on_step:
+        result = retrain(labelled, settings, out, parent=parent, on_step=on_step)
+    if result.trained.stopped:
+        print(
+            f"stopped after {result.trained.steps} steps: {out} holds the weights so far and "
+            "calls every patch unsure"
+        )
+    metrics = result.model.metadata.metrics
+    held_out = metrics.get("held_out_accuracy")
+    print(
+        f"wrote {out}: {result.model.size} bytes, {len(labelled.ids)} labels, "
+        f"{result.seconds:.1f} s"
+        + ("" if held_out is None else f", {100 * held_out:.1f} % right on held-out folds")
+    )

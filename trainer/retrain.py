@@ -1,0 +1,168 @@
+"""From labelled patches to a model file: train, measure, baselines, thresholds, export."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from config.errors import UserError
+from config.settings import Settings
+from device.kls import STRATEGIES, fit_baselines, predicted_classes
+from device.model import FORMAT, Model, ModelMetadata
+from device.patches import Patches
+from device.store import LabelledPatches
+from export.export import Parity, export_model
+from trainer.dataset import class_folders, folds
+from trainer.networks import GlobalPoolingNet, predict_log_probabilities, weights_of
+from trainer.thresholds import fit_thresholds
+from trainer.training import Progress, Trained, Training, train
+
+OnStep = Callable[[str, Progress], bool | None]
+"""Told of every step of every training run, with the run's name; True ends the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrained:
+    """A finished retraining."""
+
+    model: Model
+    parity: Parity
+    trained: Trained
+    seconds: float
+    """Of everything."""
+
+
+def retrain(
+    labelled: LabelledPatches,
+    settings: Settings,
+    out: Path,
+    *,
+    parent: str | None = None,
+    training: Training | None = None,
+    on_step: OnStep | None = None,
+) -> Retrained:
+    """Train from scratch on all labels, and write the model file once it is proven.
+
+    From scratch, because the network is small: full replay costs little and forgets nothing.
+
+    Raises:
+        UserError: labels of fewer than two classes or of unknown ones, or the export is refused.
+    """
+    began = datetime.now(UTC)
+    recipe, training = settings.recipe, training or Training()
+    unknown = sorted(set(labelled.classes) - set(recipe.classes))
+    if unknown:
+        raise UserError(
+            f"labels name the class {unknown[0]!r}, which recipe {recipe.name!r} does not have; "
+            "add it to recipe.classes, or label those patches anew"
+        )
+    if len(set(labelled.classes)) < 2:
+        raise UserError(
+            f"{len(labelled.ids)} labels of {len(set(labelled.classes))} classes: training needs "
+            "at least two classes; label more patches (millsight device questions)"
+        )
+    torch.set_num_threads(settings.trainer.threads or torch.get_num_threads())
+    patches = labelled.patches
+    labels = np.array([recipe.classes.index(name) for name in labelled.classes])
+    seed, count = settings.trainer.seed, len(recipe.classes)
+
+    def run(name: str, chosen: NDArray[np.bool_]) -> Trained:
+        step = None if on_step is None else (lambda progress: on_step(name, progress))
+        return train(patches[chosen], labels[chosen], count, training, seed, step)
+
+    trained = run("model", np.ones(len(labels), bool))
+    assert isinstance(trained.network, GlobalPoolingNet)
+    log_p = predict_log_probabilities(trained.network, torch.from_numpy(patches)).numpy()
+    baselines = fit_baselines(log_p)
+    metrics = {"training_accuracy": float((predicted_classes(log_p) == labels).mean())}
+    thresholds: list[float | None] = [None] * count
+    if settings.trainer.folds >= 2 and not trained.stopped:
+        held = _held_out(patches, labels, settings, run)
+        if held is not None:
+            thresholds = fit_thresholds(
+                held.scores, held.predicted, labels, count, settings.trainer.confident_share
+            )
+            metrics["held_out_accuracy"] = float((held.predicted == labels).mean())
+    metadata = ModelMetadata(
+        format=FORMAT,
+        network=trained.network.kind,
+        classes=recipe.classes,
+        pass_classes=recipe.pass_classes,
+        strategy=settings.asking.strategy,
+        baselines=[
+            row.tolist() if n else None
+            for row, n in zip(baselines.pdc, baselines.counts, strict=True)
+        ],
+        baseline_counts=baselines.counts.tolist(),
+        thresholds=thresholds,
+        labels=len(labels),
+        labels_digest=labels_digest(labelled),
+        metrics=metrics,
+        parent=parent,
+        seed=seed,
+        code_version=version("millsight"),
+        created_at=began.isoformat(timespec="seconds"),
+    )
+    model, parity = export_model(weights_of(trained.network), metadata, patches, log_p, out)
+    seconds = (datetime.now(UTC) - began).total_seconds()
+    return Retrained(model, parity, trained, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Predictions of every labelled patch by a network that did not learn from it."""
+
+    predicted: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    """KLS against the baselines of that network's own training patches."""
+
+
+def _held_out(
+    patches: Patches,
+    labels: NDArray[np.int64],
+    settings: Settings,
+    run: Callable[[str, NDArray[np.bool_]], Trained],
+) -> HeldOut | None:
+    """None: a run was stopped, and what it predicts means nothing."""
+    count = settings.trainer.folds
+    fold = folds(labels, count, settings.trainer.seed)
+    score = STRATEGIES[settings.asking.strategy]
+    predicted = np.empty(len(labels), np.int64)
+    scores = np.full(len(labels), np.inf)
+    for number in range(count):
+        inside, outside = fold != number, fold == number
+        if not inside.any() or not outside.any():
+            continue
+        trained = run(f"fold {number + 1} of {count}", inside)
+        if trained.stopped:
+            return None
+        network = trained.network
+        own = predict_log_probabilities(network, torch.from_numpy(patches[inside])).numpy()
+        unseen = predict_log_probabilities(network, torch.from_numpy(patches[outside])).numpy()
+        predicted[outside] = predicted_classes(unseen)
+        scores[outside] = score(unseen, fit_baselines(own))
+    return HeldOut(predicted, scores)
+
+
+def labelled_folder(folder: Path) -> LabelledPatches:
+    """The images of a folder of class folders as labelled patches.
+
+    Raises:
+        UserError: no class folders, or an image cannot be read.
+    """
+    dataset = class_folders(folder)
+    ids = [str(file.relative_to(folder)) for file in dataset.files]
+    return LabelledPatches(dataset.patches(), [dataset.classes[i] for i in dataset.labels], ids)
+
+
+def labels_digest(labelled: LabelledPatches) -> str:
+    """SHA-256, in hex, over what was learnt from: ids and classes, in the order of ids."""
+    pairs = sorted(zip(labelled.ids, labelled.classes, strict=True))
+    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()

@@ -1,0 +1,177 @@
+"""One training run: labelled patches, settings and a seed in; a network out."""
+
+import ctypes
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from device.patches import Patches
+from trainer.augmentation import augment
+from trainer.muon import Muon
+from trainer.networks import Kind, Network, make_network
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How a network is trained; the defaults are those of the appliance (docs/training.md)."""
+
+    network: Kind = "gapc"
+    steps_per_root: float = 54.4
+    """Steps are this times the square root of the number of patches, within the bounds below."""
+    fewest_steps: int = 300
+    most_steps: int = 2000
+    batch: int = 32
+    kernel_lr: float = 0.02
+    """Learning rate of the convolution kernels (Muon), at its peak."""
+    other_lr: float = 3e-3
+    """Learning rate of the biases and the dense layer (AdamW), at its peak."""
+    warm_up: float = 0.3
+    """Share of the steps in which the learning rate rises."""
+    dropout: float = 0.5
+    smoothing: float = 0.05
+    """Label smoothing: share of the target spread over all classes."""
+    averaging: float = 0.98
+    """Decay of the running average of the weights, which is the result."""
+    crop: float = 0.8
+    """Side of the random crops, as a share of the patch's."""
+    light: float = 0.6
+    """Strength of the random ramps of light, in standard deviations of the patch."""
+
+    def steps(self, patches: int) -> int:
+        """Optimiser steps for so many patches."""
+        steps = round(self.steps_per_root * math.sqrt(patches))
+        return min(max(steps, self.fewest_steps), self.most_steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a training run is."""
+
+    step: int
+    steps: int
+    loss: float
+    """Cross-entropy of the last batch, in nats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The result of a training run."""
+
+    network: Network
+    """With the averaged weights, in evaluation mode."""
+    steps: int
+    """Steps that were done; fewer than planned if it was stopped."""
+    stopped: bool
+    seconds: float
+
+
+def train(
+    patches: Patches,
+    labels: NDArray[np.int64],
+    classes: int,
+    training: Training,
+    seed: int,
+    on_step: Callable[[Progress], bool | None] | None = None,
+) -> Trained:
+    """Train a network from scratch on labelled patches, uint8 [N, 200, 200] and int64 [N].
+
+    The same arguments on the same machine with the same number of threads give the same weights.
+    `on_step` is told of every step; once it returns True, the run ends with the weights averaged
+    so far. Ctrl-C ends it in the same way.
+
+    Raises:
+        ValueError: no patches, or a label out of range.
+    """
+    if not len(patches) or labels.min() < 0 or labels.max() >= classes:
+        raise ValueError("needs patches whose labels are all below the number of classes")
+    keep_large_buffers()
+    began = time.monotonic()
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    network = make_network(training.network, classes, training.dropout)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    kernels = [p for p in network.parameters() if p.ndim == 4]
+    others = [p for p in network.parameters() if p.ndim != 4]
+    optimisers: list[torch.optim.Optimizer] = [
+        Muon(kernels, training.kernel_lr),
+        torch.optim.AdamW(others, training.other_lr, weight_decay=0),
+    ]
+    peaks = [training.kernel_lr, training.other_lr]
+    average = [torch.zeros_like(p) for p in network.parameters()]
+    targets = torch.from_numpy(labels)
+    half_precision = has_bfloat16()
+    steps, step = training.steps(len(patches)), 0
+    order = np.empty(0, np.int64)
+    stopped = False
+    network.train()
+    while step < steps and not stopped:
+        try:
+            while len(order) < training.batch:
+                order = np.concatenate([order, rng.permutation(len(patches))])
+            chosen, order = order[: training.batch], order[training.batch :]
+            views = [augment(patches[i], rng, training.crop, training.light) for i in chosen]
+            rate = one_cycle(step / steps, training.warm_up)
+            for optimiser, peak in zip(optimisers, peaks, strict=True):
+                optimiser.param_groups[0]["lr"] = peak * rate
+            with torch.autocast("cpu", torch.bfloat16, enabled=half_precision):
+                logits = network(torch.from_numpy(np.stack(views))).logits
+            loss = F.cross_entropy(
+                logits.float(), targets[chosen], label_smoothing=training.smoothing
+            )
+            network.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            for optimiser in optimisers:
+                optimiser.step()
+            now = [p.detach() for p in network.parameters()]
+            torch._foreach_lerp_(average, now, 1 - training.averaging)
+            step += 1
+            if on_step is not None:
+                stopped = bool(on_step(Progress(step, steps, loss.item())))
+        except KeyboardInterrupt:
+            stopped = True
+    if step:
+        copy_average(network, average, 1 - training.averaging**step)
+    return Trained(network.eval(), step, stopped, time.monotonic() - began)
+
+
+def one_cycle(done: float, warm_up: float) -> float:
+    """The learning rate as a share of its peak when `done` of the run is over (L. Smith 2018)."""
+    if done < warm_up:
+        rate = 0.5 - 0.5 * math.cos(math.pi * done / warm_up)
+    else:
+        rate = 0.5 + 0.5 * math.cos(math.pi * (done - warm_up) / (1 - warm_up))
+    return max(rate, 0.01)
+
+
+@torch.no_grad()
+def copy_average(network: Network, average: list[Tensor], weight: float) -> None:
+    """Replace the weights by their running average, which started from zero: hence `weight`."""
+    for parameter, mean in zip(network.parameters(), average, strict=True):
+        parameter.copy_(mean / weight)
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 natively; there it nearly doubles the speed."""
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def keep_large_buffers() -> None:
+    """Have glibc keep freed feature maps for the next step.
+
+    By default it hands every large buffer back to the kernel, which clears it again at the next
+    allocation: a third of the time of a step.
+    """
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:  # not glibc
+        return
+    mmap_threshold, trim_threshold = -3, -1
+    libc.mallopt(mmap_threshold, 1 << 30)
+    libc.mallopt(trim_threshold, (1 << 31) - 1)
