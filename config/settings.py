@@ -186,7 +186,7 @@ class Trainer(Section):
     seed: int = Field(default=0, ge=0)
     """Seed of the training run."""
     threads: int = Field(default=0, ge=0, le=256)
-    """Threads of the training; 0 takes every core."""
+    """Threads of the training; 0 takes every core but one, which is left to the inspection."""
     folds: int = Field(default=2, ge=0, le=10)
     """Folds of the held-out predictions that set the thresholds; 0 leaves them out, and then
     every patch of the new model is unsure until a threshold is known."""

@@ -5,10 +5,10 @@ patches, scores and flags is in one transaction: stored whole or not at all. A f
 only after its commit has returned, that is, when it is on the disk.
 """
 
+import contextlib
 import hashlib
 import json
 import queue
-import sqlite3
 import threading
 from collections import Counter
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ class Keeper:
         self._queue: queue.Queue[Item | None] = queue.Queue(WAITING_ITEMS)
         self._closing = threading.Event()
         self.paused = threading.Event()
-        """Set while the disk takes nothing: the loop then goes on judging and stops keeping."""
+        """Set while the disk takes nothing."""
         self._thread = threading.Thread(target=self._run, name="keeper")
 
     def start(self) -> None:
@@ -105,9 +105,16 @@ class Keeper:
         self._db = open_store(self._folder)
         self._thread.start()
 
-    def put(self, item: Item) -> None:
-        """Hand something over to be stored; waits while the queue is full."""
-        self._queue.put(item)
+    def put(self, item: Item) -> bool:
+        """Hand something over to be stored; waits while the queue is full.
+
+        False: the disk takes nothing at present, and the item was not taken.
+        """
+        while not self.paused.is_set():
+            with contextlib.suppress(queue.Full):
+                self._queue.put(item, timeout=0.2)
+                return True
+        return False
 
     def close(self) -> None:
         """Store what waits, then end."""
@@ -132,22 +139,16 @@ class Keeper:
     def _store(self, group: list[Item]) -> None:
         """Commit a group, again and again while the disk is full."""
         encoded = [self._encode(i) if isinstance(i, KeptFrame) else i for i in group]
-        while True:
-            try:
-                with explain_errors(self._folder / STORE_FILE), self._db.atomic():
-                    for entry in encoded:
-                        self._insert(entry)
-            except Exception as error:  # noqa: BLE001 - reported; the loop must go on judging
-                if not self.paused.is_set():
-                    self._report(Event("not-keeping", f"{error}; judging goes on"))
-                    self.paused.set()
-                if self._closing.wait(RETRY_S) and not self._disk_takes():
-                    lost = sum(len(i.patches) for i in group if isinstance(i, KeptFrame))
-                    text = f"{lost} flagged patches could not be stored before the end"
-                    self._report(Event("not-kept", text))
-                    return
-            else:
-                break
+        while (error := self._commit(encoded)) is not None:
+            if not self.paused.is_set():
+                self._report(Event("not-keeping", f"{error}; judging goes on"))
+                self.paused.set()
+            if self._closing.is_set():
+                lost = sum(len(i.patches) for i in group if isinstance(i, KeptFrame))
+                text = f"{lost} flagged patches could not be stored before the end"
+                self._report(Event("not-kept", text))
+                return
+            self._closing.wait(RETRY_S)
         if self.paused.is_set():
             self.paused.clear()
             self._report(Event("keeping", "the disk takes flagged patches again"))
@@ -157,12 +158,15 @@ class Keeper:
                     what = f"{patch.id} {patch.reason} {patch.predicted or '-'} {patch.score:.4f}"
                     self._report(Event("flagged", what))
 
-    def _disk_takes(self) -> bool:
+    def _commit(self, group: list[Encoded | Counts | Event]) -> Exception | None:
+        """Store a group in one transaction; what went wrong, if anything did."""
         try:
-            set_state(self._db, "probe", 1)
-        except sqlite3.Error:
-            return False
-        return True
+            with explain_errors(self._folder / STORE_FILE), self._db.atomic():
+                for item in group:
+                    self._insert(item)
+        except Exception as error:  # noqa: BLE001 - reported; the loop must go on judging
+            return error
+        return None
 
     def _encode(self, kept: KeptFrame) -> Encoded:
         image = kept.frame.image

@@ -193,15 +193,14 @@ class InspectionLoop:
     ) -> None:
         if not patches:
             return
-        if self._keeper.paused.is_set():
-            self.summary.not_kept += len(patches)
-            return
-        self.summary.kept += len(patches)
         model_id = None if self._model is None else self._model.id
         recipe = self._settings.recipe.name
-        self._keeper.put(
+        if self._keeper.put(
             KeptFrame(captured.frame, recipe, asker.cycle, model_id, verdict, name, patches)
-        )
+        ):
+            self.summary.kept += len(patches)
+        else:
+            self.summary.not_kept += len(patches)
 
     def _conclude(
         self, captured: Captured, fault: str | None, verdict: Verdict | None, name: str | None
@@ -229,15 +228,13 @@ class InspectionLoop:
             "recipe": self._settings.recipe.name,
             "wall_ns": time.time_ns(),
         }
-        if not self._keeper.paused.is_set():  # else counted on until the disk takes them again
-            self._keeper.put(Counts(self._counts, state))
+        if self._keeper.put(Counts(self._counts, state)):  # else count on until the disk has room
             self._counts = Counter()
 
     def _event(self, event: Event) -> None:
         """Report what happened, and store it."""
         self._report(event)
-        if not self._keeper.paused.is_set():
-            self._keeper.put(event)
+        self._keeper.put(event)
 
     def _report_size(self, shape: tuple[int, ...]) -> None:
         """Say once per size that frames of it cannot be judged."""

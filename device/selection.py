@@ -5,7 +5,6 @@ here side by side, because they must select the same patches from the same finit
 """
 
 import heapq
-from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -57,11 +56,6 @@ class StreamTopK(Generic[Key]):
         else:
             heapq.heapreplace(heap, entry)
         return True
-
-    def restore(self, taken: Iterable[tuple[int, float, Key]]) -> None:
-        """Take again what an earlier run had selected, in its order of arrival."""
-        for predicted, score, key in taken:
-            self.take(predicted, score, key)
 
     def selected(self) -> list[Key]:
         """Keys of all selected patches, by class, then by falling score."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -68,7 +69,7 @@ def retrain(
             f"{len(labelled.ids)} labels of {len(set(labelled.classes))} classes: training needs "
             "at least two classes; label more patches (millsight device questions)"
         )
-    torch.set_num_threads(settings.trainer.threads or torch.get_num_threads())
+    torch.set_num_threads(settings.trainer.threads or max(1, len(os.sched_getaffinity(0)) - 1))
     patches = labelled.patches
     labels = np.array([recipe.classes.index(name) for name in labelled.classes])
     seed, count = settings.trainer.seed, len(recipe.classes)

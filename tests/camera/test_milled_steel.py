@@ -2,10 +2,9 @@
 
 from dataclasses import FrozenInstanceError, replace
 
+import milled_steel as ms
 import numpy as np
 import pytest
-
-import milled_steel as ms
 
 DEFECTS = ms.CLASSES[1:]
 

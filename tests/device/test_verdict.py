@@ -1,0 +1,48 @@
+"""From patches to the verdict of a frame."""
+
+import numpy as np
+import pytest
+
+from device.model import load_model
+from device.verdict import frame_verdict, judge
+from tests.device.conftest import MakeModel
+
+PASSES = np.array([True, False, False])
+
+
+@pytest.mark.parametrize(
+    ("predicted", "unsure", "verdict"),
+    [
+        ([0, 0], [False, False], ("pass", 0)),
+        ([0, 2], [False, False], ("fail", 2)),
+        ([0, 2], [True, False], ("fail", 2)),
+        ([0, 2], [False, True], ("unsure", -1)),
+        ([0, 0], [False, True], ("unsure", -1)),
+        ([], [], ("unsure", -1)),
+    ],
+)
+def test_one_sure_defect_fails_and_one_doubt_withholds(
+    predicted: list[int], unsure: list[bool], verdict: tuple[str, int]
+) -> None:
+    found = frame_verdict(np.array(predicted, np.int64), np.array(unsure, bool), PASSES)
+    assert found == verdict
+
+
+def test_the_threshold_of_the_predicted_class_decides(
+    make_model: MakeModel, plates: np.ndarray
+) -> None:
+    lax = judge(load_model(make_model(thresholds=[1e9] * 4)), plates)
+    assert not lax.unsure.any()
+    strict = judge(load_model(make_model(thresholds=[0.0] * 4)), plates)
+    assert strict.unsure.sum() > 100
+    one = judge(load_model(make_model(thresholds=[1e9, None, 1e9, 1e9])), plates)
+    np.testing.assert_array_equal(one.unsure, one.predicted == 1)
+
+
+def test_a_class_without_baseline_is_unsure(make_model: MakeModel, plates: np.ndarray) -> None:
+    model = load_model(make_model())
+    rows = list(model.metadata.baselines)
+    rows[2] = None
+    judged = judge(load_model(make_model(baselines=rows, thresholds=[1e9] * 4)), plates)
+    np.testing.assert_array_equal(judged.unsure, judged.predicted == 2)
+    assert (judged.predicted == 2).any()
