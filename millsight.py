@@ -17,6 +17,7 @@ app.command("device.cli:app", name="device", help="Inspect: run the loop, see it
 app.command("trainer.cli:app", name="trainer", help="Train models from labelled patches.")
 app.command("export.cli:app", name="export", help="Look into model files.")
 app.command("camera.cli:app", name="camera", help="See what the camera sees.")
+app.command("device.bench:bench", name="bench", help="Measure speed and memory on this machine.")
 app.command("trainer.demo:demo", name="demo", help="Live a compressed life on this machine.")
 
 

@@ -23,6 +23,7 @@ from camera.source import Event, Report, Source
 from camera.vmc220 import Vmc220Source, render_frame
 from config.document import to_toml
 from config.errors import UserError
+from config.load import parse_settings
 from config.settings import Asking, Camera, Device, Recipe, Settings, Trainer
 from config.settings import FolderSource as FolderSettings
 from config.settings import Vmc220Source as Vmc220Settings
@@ -285,10 +286,11 @@ def prepare(world: World, data: Path, seed: int) -> Settings:
     classes = len(world.classes)
     a_day = world.images if world.camera.source == "folder" else FRAMES_PER_DAY
     k = max(1, round(QUESTION_SHARE * a_day / classes))
+    recipe = {"name": "demo", "classes": world.classes, "pass_classes": world.pass_classes}
     settings = Settings(
         device=Device(name="demo", data=Path()),
         camera=world.camera,
-        recipe=Recipe(name="demo", classes=world.classes, pass_classes=world.pass_classes),
+        recipe=parse_settings({"recipe": recipe}, file).recipe,
         # No audits: the demo knows the truth of held-out images, and counts every label.
         asking=Asking(k=k, cold_start=k * classes, audit_share=0, seed=seed),
         trainer=Trainer(seed=seed),

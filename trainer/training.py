@@ -102,10 +102,6 @@ def train(
         network = make_network(training.network, classes, training.dropout)
         average = [torch.zeros_like(p) for p in network.parameters()]
         losses: list[float] = []
-
-        def dead() -> bool:
-            return bool(losses) and float(np.mean(losses[-20:])) > 0.95 * chance
-
         rng = np.random.default_rng([seed, start])
         stopped = False
         try:
@@ -115,11 +111,11 @@ def train(
                 if on_step is not None and on_step(here):
                     stopped = True
                     break
-                if 2 * here.step == here.steps and dead():
+                if 2 * here.step == here.steps and is_dead(losses, chance):
                     break
         except KeyboardInterrupt:
             stopped = True
-        if stopped or not dead():
+        if stopped or not is_dead(losses, chance):
             break
     if losses:
         copy_average(network, average, 1 - training.averaging ** len(losses))
@@ -167,6 +163,11 @@ def optimise(
             optimiser.step()
         torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - training.averaging)
         yield loss.item()
+
+
+def is_dead(losses: list[float], chance: float) -> bool:
+    """Whether the last losses are hardly better than answering by chance: a bad start."""
+    return bool(losses) and float(np.mean(losses[-20:])) > 0.95 * chance
 
 
 def chance_loss(labels: NDArray[np.int64], smoothing: float, classes: int) -> float:

@@ -1,0 +1,30 @@
+# make demo | make test: each does its own set-up, on any machine with Python 3.11 and make.
+VENV ?= .venv
+PYTHON ?= python3
+RUN = $(VENV)/bin
+
+.PHONY: setup demo test test-slow docs lock
+.DEFAULT_GOAL := test
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import ensurepip' || { echo 'Python has no venv: apt install python3-venv'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/pip install --quiet --constraint requirements.lock --editable '.[trainer,dev]'
+	touch $@
+
+demo: setup  ## Live a compressed life of the appliance.
+	$(RUN)/millsight demo
+
+test: setup  ## Format, lint, types, import directions, docs, and every test but the slow ones.
+	$(RUN)/python -m pytest -m 'not slow'
+
+test-slow: setup  ## The tests that take minutes.
+	$(RUN)/python -m pytest -m slow -s
+
+docs: setup  ## Write the generated pages and pictures of docs/ again.
+	$(RUN)/python docs/build.py
+
+lock: setup  ## Pin what is installed; torch without its build's suffix.
+	$(RUN)/pip freeze --exclude-editable | sed 's/^torch==\([0-9.]*\).*/torch==\1/' > requirements.lock

@@ -1,0 +1,41 @@
+"""Writes the generated parts of the docs; with --check it only says which are out of date."""
+
+import sys
+from pathlib import Path
+
+import cv2
+
+from camera.milled_steel import contact_sheet
+from config.document import to_markdown
+from millsight import app
+
+DOCS = Path(__file__).parent
+
+
+def cli_reference() -> str:
+    """`docs/cli.md`, from the help of every command."""
+    return app.generate_docs(recursive=True, heading_level=1) + "\n"
+
+
+def main() -> int:
+    """Write what is out of date; the exit status tells whether anything was."""
+    pages = {"cli.md": cli_reference().encode(), "settings.md": to_markdown().encode()}
+    sheet = DOCS / "images" / "contact-sheet.png"
+    stale = [name for name, text in pages.items() if not _same(DOCS / name, text)]
+    for name in stale:
+        print(f"docs/{name} is out of date; run: make docs")
+    if "--check" in sys.argv:
+        return int(bool(stale))
+    for name in stale:
+        (DOCS / name).write_bytes(pages[name])
+    sheet.parent.mkdir(exist_ok=True)
+    sheet.write_bytes(cv2.imencode(".png", contact_sheet(7), [cv2.IMWRITE_PNG_COMPRESSION, 9])[1])
+    return 0
+
+
+def _same(path: Path, text: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""kill -9 at random moments under load: whatever was reported is there, and whole."""
+
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from camera.milled_steel import CLASSES
+from config.document import to_toml
+from config.settings import Asking, Device, Recipe, Settings
+from device.activation import activate
+from device.store import STORE_FILE, decode_png, open_store
+from tests.device.conftest import MakeModel
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.slow)])
+def test_every_reported_flag_survives_kill_9(
+    kills: int, tmp_path: Path, make_model: MakeModel
+) -> None:
+    settings = Settings(
+        device=Device(name="box", data=tmp_path),
+        recipe=Recipe(classes=list(CLASSES), pass_classes=["clean"]),
+        asking=Asking(k=50, audit_share=0.3),  # some hundred flags a second
+    )
+    db = open_store(tmp_path)
+    activate(db, make_model(), settings, "test")
+    db.close()
+    config = tmp_path / "millsight.toml"
+    config.write_text(to_toml(settings))
+    rng = random.Random(0)
+    reported: set[str] = set()
+    for _ in range(kills):
+        command = [sys.executable, "-m", "millsight", "device", "run", "-c", str(config)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        first = process.stdout.readline()  # the model is in use: frames are being judged
+        assert first.startswith("model: ")
+        reported.add(process.stdout.readline().split()[1])
+        time.sleep(rng.uniform(0, 0.6))
+        process.send_signal(signal.SIGKILL)
+        output, _ = process.communicate()
+        # A line cut off by the kill was not reported to anybody.
+        lines = output.split("\n")[:-1]
+        reported |= {line.split()[1] for line in lines if line.startswith("flagged: ")}
+        check(tmp_path, reported)
+    assert len(reported) > kills
+    print(f"{kills} kills, {len(reported)} reported patches, all stored")
+
+
+def check(folder: Path, reported: set[str]) -> None:
+    db = sqlite3.connect(folder / STORE_FILE)
+    assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+    rows = db.execute(
+        "SELECT p.id, p.png FROM flags f JOIN patches p ON p.id = f.patch_id "
+        "JOIN frames r ON r.id = f.frame_id"
+    ).fetchall()
+    db.close()
+    assert reported <= {row[0] for row in rows}
+    for identity, png in rows[-20:]:
+        assert decode_png(png, identity).shape == (200, 200)
+
+
+def test_ctrl_c_ends_cleanly_with_everything_counted(tmp_path: Path, make_model: MakeModel) -> None:
+    settings = Settings(device=Device(data=tmp_path))
+    db = open_store(tmp_path)
+    activate(db, make_model(), settings, "test")
+    db.close()
+    config = tmp_path / "millsight.toml"
+    config.write_text(to_toml(settings))
+    command = [sys.executable, "-m", "millsight", "device", "run", "-c", str(config)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert errors == ""
+    last = output.strip().split("\n")[-1]
+    assert last.startswith("ended: ")
+    db = open_store(tmp_path)
+    counted = db.execute("SELECT sum(frames) FROM counters").fetchone()[0]
+    stored = db.execute("SELECT count(*) FROM flags").fetchone()[0]
+    db.close()
+    assert counted == int(last.split()[1])
+    assert stored == output.count("flagged: ")

@@ -1,0 +1,84 @@
+"""The project's own rules: format, lint, types, import directions, generated docs, start-up."""
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "format", "--check", "."],
+        ["ruff", "check", "."],
+        ["mypy"],
+        ["lint-imports"],
+    ],
+    ids=" ".join,
+)
+def test_checkers_are_content(command: list[str]) -> None:
+    result = subprocess.run(
+        [SCRIPTS / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_generated_docs_are_up_to_date() -> None:
+    command = [sys.executable, "docs/build.py", "--check"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_device_starts_without_torch_onnx_or_the_trainer() -> None:
+    code = (
+        "import sys, millsight\n"
+        "millsight.app(['device', '--help'], result_action='return_value')\n"
+        "import device.loop, device.status, device.inspect_images, device.activation\n"
+        "heavy = {'torch', 'onnx', 'trainer', 'export', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)\n"
+    )
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, millsight\n"
+        "millsight.app(['--help'], result_action='return_value')\n"
+        "heavy = {'numpy', 'cv2', 'onnxruntime', 'pydantic'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)\n"
+    )
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_command_has_help() -> None:
+    sys.path.insert(0, str(ROOT / "docs"))
+    from build import cli_reference  # noqa: PLC0415
+
+    text = cli_reference()
+    for name in ("config check", "camera test", "device run", "trainer train", "export inspect"):
+        assert f"millsight {name}" in text
+    assert "**Parameters**" in text
+
+
+def test_lock_pins_every_dependency_of_pyproject() -> None:
+    import tomllib  # noqa: PLC0415
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "requirements.lock").read_text().splitlines()
+    }
+    for requirement in wanted:
+        name = requirement.split(">")[0].split("=")[0].split("[")[0]
+        assert name.lower() in pinned, f"{name} is not in requirements.lock; run: make lock"
+    assert not any("@" in line for line in (ROOT / "requirements.lock").read_text().splitlines())
