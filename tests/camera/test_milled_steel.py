@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 
-import milled_steel as ms
+import camera.milled_steel as ms
 
 DEFECTS = ms.CLASSES[1:]
 
