@@ -100,7 +100,7 @@ def explain(errors: Sequence[ErrorDetails]) -> str:
     if error["type"] == "extra_forbidden":
         *above, wrong = error["loc"]
         known = list(_model_at(above).model_fields)
-        near = difflib.get_close_matches(str(wrong), known, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(str(wrong), known, n=1)
         advice = f"did you mean {near[0]!r}?" if near else "known keys: " + ", ".join(known)
         return f"{key}: unknown key; {advice}"
     if error["type"] == "missing":
