@@ -65,6 +65,24 @@ def test_counts_faults_and_reports_unreadable_images(tmp_path: Path) -> None:
     assert summary == "2 frames, 1 with a fault"
 
 
+def test_opencv_itself_is_quiet_about_what_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    bmp = cv2.imencode(".bmp", np.zeros((30, 40), np.uint8))[1].tobytes()
+    (tmp_path / "pictures/a.bmp").write_bytes(bmp[:-200])
+    (tmp_path / "film.mp4").write_text("no film")
+    (tmp_path / "folder.toml").write_text(
+        '[camera]\nsource = "folder"\n[camera.folder]\npath = "pictures"\n'
+    )
+    (tmp_path / "film.toml").write_text(
+        '[camera]\nsource = "opencv"\n[camera.opencv]\naddress = "film.mp4"\n'
+    )
+    run = millsight(tmp_path, "camera", "test", "-c", "folder.toml")
+    assert "a.bmp: not an image OpenCV can read" in run.stdout
+    assert_one_clear_line(run, "gave no frame")
+    run = millsight(tmp_path, "camera", "test", "-c", "film.toml")
+    assert_one_clear_line(run, "film.mp4: not a video OpenCV can open")
+
+
 def test_a_camera_that_gives_no_frame_is_a_failed_test(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures/a.png").write_bytes(b"")
