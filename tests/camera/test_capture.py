@@ -161,8 +161,10 @@ def test_a_capture_closed_before_it_is_read_gives_nothing() -> None:
 @pytest.mark.parametrize("live", [False, True])
 def test_a_reader_that_goes_away_leaves_no_thread(live: bool) -> None:
     """The fixture `every_thread_ends` sees the rest."""
-    for batch in Capture(Numbers(10**9, live=live), gate()).batches(4):
+    capture = Capture(Numbers(10**9, live=live), gate())
+    for batch in capture.batches(4):
         assert batch
+        assert wait_until(capture._queue.full)  # so that the thread stands before a full queue
         break
 
 

@@ -232,6 +232,8 @@ def test_an_http_camera_that_is_killed_comes_back_by_itself(port: int) -> None:
             camera.wait_for_frames(20)
         opened = camera.kinds().index("opened")
         assert wait_until(lambda: camera.kinds()[opened + 1 :].count("lost") >= 2), camera.events
+        lost = next(event for event in camera.events[opened:] if event.kind == "lost")
+        assert lost.text.endswith("next try in 0.05 s"), "the waits begin anew"
         before = len(camera.frames)
         assert steps(camera.frames) == [1] * (before - 1), "each frame once, in order"
         with server(port):
