@@ -30,6 +30,8 @@ def test(
     from camera.quality import QualityGate, sharpness  # noqa: PLC0415
     from camera.source import Event, open_source  # noqa: PLC0415
 
+    if frames < 1:
+        raise UserError(f"--frames: found {frames}; allowed is 1 or more")
     settings = load_settings(config)
 
     def report(event: Event) -> None:

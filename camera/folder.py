@@ -49,7 +49,10 @@ def read_grey(path: Path) -> GreyImage:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
+    except cv2.error:  # a header that claims more pixels than OpenCV takes
+        image = None
     if image is None:
         raise UserError(f"{path}: not an image OpenCV can read; remove or replace it")
     return np.asarray(image, np.uint8)

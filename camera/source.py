@@ -112,7 +112,7 @@ class Pace:
             late = self._next - time.monotonic()
             if late < -1.0:  # after a long stall start anew instead of racing to catch up
                 self._next -= late
-            return not self._closed.wait(max(late, 0))
+            return not self._closed.wait(min(max(late, 0), threading.TIMEOUT_MAX))
         return not self._closed.is_set()
 
 

@@ -4,6 +4,7 @@ OpenCV's traps (see the docstrings below) are held here: a read may block until 
 lost stream must be opened anew, and a file that ends early looks like one that ends.
 """
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -14,9 +15,8 @@ import numpy as np
 
 from camera.source import Event, Frame, GreyImage, Report
 from config.errors import UserError
+from config.settings import URL_SCHEMES
 from config.settings import OpencvSource as StreamSettings
-
-URL_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
 
 
 class StreamSource:
@@ -26,13 +26,12 @@ class StreamSource:
         self._settings = settings
         self._report = report
         self._closed = threading.Event()
-        address = settings.address
-        self._is_url = address.startswith(URL_SCHEMES)
-        self._is_device = address.isdecimal() or address.startswith("/dev/")
-        self.live = self._is_url or self._is_device
-        if not self.live and not Path(address).is_file():
+        self.live = settings.is_url or settings.is_device
+        # What is printed and stored holds no password: rtsp://user:password@host
+        self._name = re.sub(r"(?<=://)[^/]*@", "", settings.address)
+        if not self.live and not Path(settings.address).is_file():
             raise UserError(
-                f"camera.opencv.address: {address}: no such file; name a device (/dev/video0), "
+                f"camera.opencv.address: {self._name}: no such file; name a device (/dev/video0), "
                 f"a video file, or a URL ({', '.join(URL_SCHEMES)})"
             )
 
@@ -48,28 +47,27 @@ class StreamSource:
             capture = self._open()
             if capture is not None:
                 before = sequence
-                for image in self._read(capture):
-                    yield Frame(
-                        image, sequence, time.monotonic_ns(), time.time_ns(), self._settings.address
-                    )
-                    sequence += 1
-                if not self.live:
-                    self._report_end(capture, sequence)
+                try:
+                    for image in self._read(capture):
+                        yield Frame(
+                            image, sequence, time.monotonic_ns(), time.time_ns(), self._name
+                        )
+                        sequence += 1
+                    if not self.live:
+                        self._report_end(capture, sequence)
+                        return
+                finally:  # also when nobody reads on: a device opens once
                     capture.release()
-                    return
-                capture.release()
                 if sequence > before:
                     wait = self._settings.retry_first_s
             elif not self.live:
                 raise UserError(
-                    f"{self._settings.address}: not a video OpenCV can open; "
+                    f"{self._name}: not a video OpenCV can open; "
                     "is it whole, and of a common format (mp4, avi, mkv)?"
                 )
             if self._closed.is_set():
                 return
-            self._report(
-                Event("lost", f"{self._settings.address}: no picture; next try in {wait:g} s")
-            )
+            self._report(Event("lost", f"{self._name}: no picture; next try in {wait:g} s"))
             self._closed.wait(wait)
             wait = min(wait * 2, self._settings.retry_longest_s)
 
@@ -79,7 +77,7 @@ class StreamSource:
 
     def _open(self) -> cv2.VideoCapture | None:
         address = self._settings.address
-        if self._is_device and not address.isdecimal() and not Path(address).exists():
+        if self._settings.is_device and not address.isdecimal() and not Path(address).exists():
             return None  # V4L2 would print a warning of its own at every try
         # Without these two a dead server blocks for half a minute.
         timeouts = [
@@ -88,7 +86,7 @@ class StreamSource:
             cv2.CAP_PROP_READ_TIMEOUT_MSEC,
             int(self._settings.read_timeout_s * 1000),
         ]
-        if self._is_device:
+        if self._settings.is_device:
             device = int(address) if address.isdecimal() else address
             capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
         else:
@@ -96,7 +94,7 @@ class StreamSource:
         if not capture.isOpened():
             capture.release()
             return None
-        self._report(Event("opened", f"{address}: picture is there"))
+        self._report(Event("opened", f"{self._name}: picture is there"))
         return capture
 
     def _read(self, capture: cv2.VideoCapture) -> Iterator[GreyImage]:
@@ -110,14 +108,13 @@ class StreamSource:
 
     def _report_end(self, capture: cv2.VideoCapture, frames: int) -> None:
         """Say how a file ended: the container promises a frame count, a broken file holds fewer."""
-        address = self._settings.address
         promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         if self._closed.is_set():
             return
         if frames == 0:
-            raise UserError(f"{address}: holds no frame that can be read; record it again")
+            raise UserError(f"{self._name}: holds no frame that can be read; record it again")
         if promised > frames:
-            text = f"{address}: truncated: {frames} of {promised} frames could be read"
+            text = f"{self._name}: truncated: {frames} of {promised} frames could be read"
             self._report(Event("truncated", text))
         else:
-            self._report(Event("ended", f"{address}: end of the video, {frames} frames"))
+            self._report(Event("ended", f"{self._name}: end of the video, {frames} frames"))

@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 from config.document import to_toml, write_new
 from config.errors import UserError
 from config.load import find_settings, load_settings
-from config.settings import Settings
+from config.settings import URL_SCHEMES, Settings
 
 app = App(name="config", help="Write, check and show the settings of this site.")
 
@@ -64,7 +64,8 @@ def check_paths(settings: Settings, file: Path) -> None:
     """Refuse settings whose paths cannot work.
 
     Raises:
-        UserError: the image folder is not set or missing, or the data folder cannot be made.
+        UserError: the image folder is not set or missing, the video file is missing, or the data
+            folder cannot be made.
     """
     if settings.camera.source == "folder":
         path = settings.camera.folder.path
@@ -74,6 +75,17 @@ def check_paths(settings: Settings, file: Path) -> None:
             )
         if not path.is_dir():
             raise UserError(f"{file}: camera.folder.path: {path}: no such folder")
+    opencv = settings.camera.opencv
+    if (
+        settings.camera.source == "opencv"
+        and not (opencv.is_url or opencv.is_device)
+        and not Path(opencv.address).is_file()
+    ):
+        raise UserError(
+            f"{file}: camera.opencv.address: {opencv.address}: no such file; name a device "
+            f"(/dev/video0), a video file, or a URL ({', '.join(URL_SCHEMES)})"
+        )
     data = settings.device.data
-    if data.exists() and not data.is_dir():
-        raise UserError(f"{file}: device.data: {data}: is a file; name a folder")
+    there = next(path for path in (data, *data.parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"{file}: device.data: {there}: is a file; name a folder")

@@ -1,9 +1,11 @@
 """From a TOML file to `Settings`, or to one clear line per mistake."""
 
 import difflib
+import json
 import os
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,11 +25,13 @@ def find_settings(path: Path | None = None) -> Path:
     Raises:
         UserError: the file given does not exist, or none was found.
     """
-    named = path or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)
+    variable = os.environ.get(ENVIRONMENT)
+    named = path or (Path(variable) if variable else None)
     if named is not None:
         if named.is_file():
             return named
-        raise UserError(f"{named}: no such settings file; make one with: millsight config init")
+        by = "" if path else f" (named by ${ENVIRONMENT})"
+        raise UserError(f"{named}: no such settings file{by}; make one with: millsight config init")
     for candidate in (Path("millsight.toml"), SITE_FILE):
         if candidate.is_file():
             return candidate
@@ -64,52 +68,83 @@ def parse_settings(data: Mapping[str, Any], file: Path) -> Settings:
     try:
         settings = Settings.model_validate(data)
     except ValidationError as error:
-        errors = error.errors()
-        keys = [_key(e) for e in errors]
+        found: dict[str, list[ErrorDetails]] = {}
+        for details in error.errors():
+            found.setdefault(_key(details), []).append(details)
         # A mistake inside a union is also reported for the branches that were not meant.
         meant = [
-            e
-            for e, k in zip(errors, keys, strict=True)
-            if not any(other.startswith(f"{k}.") for other in keys)
+            errors
+            for key, errors in found.items()
+            if not any(other.startswith(f"{key}.") for other in found)
         ]
-        raise UserError("\n".join(f"{file}: {explain(e)}" for e in meant)) from None
-    base = file.parent
+        raise UserError("\n".join(f"{file}: {explain(errors)}" for errors in meant)) from None
+    base = file.parent.absolute()
     device = settings.device.model_copy(update={"data": base / settings.device.data})
     camera = settings.camera
     if camera.folder.path is not None:
         folder = camera.folder.model_copy(update={"path": base / camera.folder.path})
         camera = camera.model_copy(update={"folder": folder})
+    if not (camera.opencv.is_url or camera.opencv.is_device):
+        video = camera.opencv.model_copy(update={"address": str(base / camera.opencv.address)})
+        camera = camera.model_copy(update={"opencv": video})
     return settings.model_copy(update={"device": device, "camera": camera})
 
 
-def explain(error: ErrorDetails) -> str:
-    """One line for one mistake pydantic found: key, what was found, what is allowed."""
+def explain(errors: Sequence[ErrorDetails]) -> str:
+    """One line for one mistake: key, what was found, what is allowed.
+
+    Pydantic tells of a mistake in a union once for each of its branches, all with the same key.
+    """
+    error = errors[0]
     key = _key(error)
     if error["type"] == "extra_forbidden":
         *above, wrong = error["loc"]
         known = list(_model_at(above).model_fields)
-        near = difflib.get_close_matches(str(wrong), known, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(str(wrong), known, n=1)
         advice = f"did you mean {near[0]!r}?" if near else "known keys: " + ", ".join(known)
         return f"{key}: unknown key; {advice}"
     if error["type"] == "missing":
         return f"{key}: missing"
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if error["type"] == "value_error":  # of a whole table; its text names the key inside
+        return f"{key}: {error['msg'].removeprefix('Value error, ')}"
     found = error["input"]
     shown = "a table" if isinstance(found, Mapping) else repr(found)
-    if not key:
-        return message
+    shown = shown.lower() if isinstance(found, bool) else shown
+    allowed = " or ".join(dict.fromkeys(_allowed(e) for e in errors))
     meaning = _meaning(error["loc"])
-    allowed = message if error["type"] == "value_error" else f"allowed is {message}"
-    return f"{key}: found {shown}; {allowed}" + (f" ({meaning})" if meaning else "")
+    return f"{key}: found {shown}; allowed is {allowed}" + (f" ({meaning})" if meaning else "")
+
+
+def _allowed(error: ErrorDetails) -> str:
+    """What a value should have been, in the words of TOML."""
+    limits = error.get("ctx", {})
+    words = {
+        "bool_type": "true or false",
+        "float_type": "a number",
+        "int_from_float": "a whole number",
+        "int_type": "a whole number",
+        "list_type": "a list",
+        "model_type": "a table",
+        "path_type": "a path in quotes",
+        "string_pattern_mismatch": "1 to 64 letters, digits, blanks and _ . + -, "
+        "a letter, digit or _ first",
+        "string_too_short": "a text that is not empty",
+        "string_type": "a text in quotes",
+        "too_long": f"a list of at most {limits.get('max_length')}",
+        "too_short": f"a list of at least {limits.get('min_length')}",
+    }
+    return words.get(error["type"], error["msg"].removeprefix("Input should be "))
 
 
 def _key(error: ErrorDetails) -> str:
-    return ".".join(str(part) for part in error["loc"] if not _is_branch(part))
+    """The dotted key, as it would stand in TOML: a part that is no bare key in quotes."""
+    parts = [str(part) for part in error["loc"] if not _is_branch(part)]
+    return ".".join(p if re.fullmatch(r"[\w-]+", p) else json.dumps(p) for p in parts)
 
 
 def _is_branch(part: int | str) -> bool:
     """Whether pydantic put this part into a location for a union's branch, not for a key."""
-    return isinstance(part, str) and ("[" in part or part.startswith(("constrained", "literal")))
+    return isinstance(part, str) and part.startswith(("list[", "literal["))
 
 
 def _model_at(location: list[int | str] | tuple[int | str, ...]) -> type[BaseModel]:

@@ -12,20 +12,28 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 PATCH_SIZE = 200
 """Side of a patch in pixels: the network's input (Table 1)."""
 
+URL_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
+"""What the address of a network camera starts with."""
+
 Name = Annotated[str, StringConstraints(pattern=r"^[\w][\w .+-]{0,63}$")]
 """A name that is safe in a file name, in a URL and on a page."""
 
 
 class Section(BaseModel):
-    """A table of the settings file. Unknown keys are refused, values cannot change later."""
+    """A table of the settings file. Unknown keys are refused, values cannot change later.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    Types are strict, as they are in TOML: neither "5" nor true is a number.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
 
 
 class FolderSource(Section):
     """Replays images from a folder."""
 
-    path: Path | None = None
+    path: Path | None = Field(default=None, strict=False)
     """Folder with images, searched in depth. The name of an image's folder is its true class
     where it is one of `recipe.classes`."""
     rate_fps: float = Field(default=0, ge=0, le=1000)
@@ -39,7 +47,7 @@ class FolderSource(Section):
 class OpencvSource(Section):
     """USB camera, video file, or RTSP / HTTP stream, read by OpenCV."""
 
-    address: str = "/dev/video0"
+    address: str = Field(default="/dev/video0", min_length=1)
     """Device (`/dev/v4l/by-id/...` keeps its name when replugged), video file, or URL starting
     with `rtsp://`, `http://` or `https://`."""
     open_timeout_s: float = Field(default=5, ge=0.1, le=120)
@@ -50,6 +58,25 @@ class OpencvSource(Section):
     """First wait before a lost camera is opened again, in seconds; doubles every time."""
     retry_longest_s: float = Field(default=30, ge=0.01, le=3600)
     """Longest wait before a lost camera is opened again, in seconds."""
+
+    @property
+    def is_url(self) -> bool:
+        """Whether the address is a network camera's."""
+        return self.address.startswith(URL_SCHEMES)
+
+    @property
+    def is_device(self) -> bool:
+        """Whether the address is a camera plugged into this machine; neither: a video file."""
+        return self.address.isdecimal() or self.address.startswith("/dev/")
+
+    @model_validator(mode="after")
+    def _waits_agree(self) -> Self:
+        if self.retry_longest_s < self.retry_first_s:
+            raise ValueError(
+                f"retry_longest_s is {self.retry_longest_s:g}, which is under retry_first_s, "
+                f"{self.retry_first_s:g}"
+            )
+        return self
 
 
 class Vmc220Source(Section):
@@ -97,7 +124,14 @@ class Quality(Section):
     max_bright_share: float = Field(default=0.9, ge=0, le=1)
     """Largest share of pixels at grey value 251 or over; 1 switches it off."""
     frozen_after: int = Field(default=3, ge=0, le=1000)
-    """The picture is called frozen at this many identical frames in a row; 0 switches it off."""
+    """The picture is called frozen at this many identical frames in a row, 2 or more; 0 switches
+    it off."""
+
+    @model_validator(mode="after")
+    def _one_frame_is_not_frozen(self) -> Self:
+        if self.frozen_after == 1:
+            raise ValueError("frozen_after is 1, which calls every frame frozen; 0 or 2 and more")
+        return self
 
 
 class Camera(Section):
@@ -135,7 +169,7 @@ class Recipe(Section):
     """All classes, in the order of the network's outputs."""
     pass_classes: list[Name] = ["clean"]
     """The classes that are good; every other class fails the part."""
-    regions: Literal["whole", "grid"] | list[Region] = "whole"
+    regions: Literal["whole", "grid"] | Annotated[list[Region], Field(min_length=1)] = "whole"
     """Which parts of a frame are judged: the `whole` frame as one patch, a `grid` of
     200 × 200 pixel patches, or a list of `{x, y, width, height}` rectangles in pixels."""
     grid_overlap_px: int = Field(default=0, ge=0, le=PATCH_SIZE - 20)
@@ -148,9 +182,27 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _classes_agree(self) -> Self:
         if len(set(self.classes)) != len(self.classes):
-            raise ValueError("a class stands in recipe.classes twice")
+            twice = next(name for name in self.classes if self.classes.count(name) > 1)
+            raise ValueError(f"classes names {twice!r} twice")
         if unknown := [name for name in self.pass_classes if name not in self.classes]:
             raise ValueError(f"pass_classes names {unknown[0]!r}, which is not in recipe.classes")
+        return self
+
+    @model_validator(mode="after")
+    def _regions_fit_the_frame(self) -> Self:
+        regions = self.regions if isinstance(self.regions, list) else []
+        ends = {
+            "width": (self.frame_width_px, [r.x + r.width for r in regions]),
+            "height": (self.frame_height_px, [r.y + r.height for r in regions]),
+        }
+        for side, (frame, last) in ends.items():
+            if frame and self.regions == "grid" and frame < PATCH_SIZE:
+                raise ValueError(f"frame_{side}_px is {frame}; a patch of the grid is {PATCH_SIZE}")
+            if frame and max(last, default=0) > frame:
+                number = last.index(max(last))
+                raise ValueError(
+                    f"regions.{number} ends at {last[number]} px, and frame_{side}_px is {frame}"
+                )
         return self
 
 
@@ -174,7 +226,7 @@ class Device(Section):
 
     name: Name = "millsight"
     """Name of this device; part of every patch's identity."""
-    data: Path = Path("data")
+    data: Path = Field(default=Path("data"), strict=False)
     """Folder for the store and the models. Relative paths start at the settings file."""
     threads: int = Field(default=1, ge=1, le=64)
     """Threads of one inference. One is fastest for this network."""

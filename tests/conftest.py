@@ -1,7 +1,7 @@
 """What tests of several rooms share."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ def neu_cls() -> Path:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
-) -> Iterator[None]:
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Where $MILLSIGHT_NO_SKIP is set (CI), a skipped test is a failed one."""
     report = yield
     if os.environ.get("MILLSIGHT_NO_SKIP") and report.skipped and not hasattr(report, "wasxfail"):

@@ -2,9 +2,10 @@
 
 from dataclasses import FrozenInstanceError, replace
 
-import milled_steel as ms
 import numpy as np
 import pytest
+
+import camera.milled_steel as ms
 
 DEFECTS = ms.CLASSES[1:]
 
