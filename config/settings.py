@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 PATCH_SIZE = 200
 """Side of a patch in pixels: the network's input (Table 1)."""
+SMALLEST_REGION = 16
+"""Least width and height of a judged region in pixels: less is no picture of a surface."""
 
 URL_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
 """What the address of a network camera starts with."""
@@ -152,9 +154,9 @@ class Region(Section):
     """Left edge in pixels."""
     y: int = Field(ge=0)
     """Top edge in pixels."""
-    width: int = Field(ge=16)
+    width: int = Field(ge=SMALLEST_REGION)
     """Width in pixels."""
-    height: int = Field(ge=16)
+    height: int = Field(ge=SMALLEST_REGION)
     """Height in pixels."""
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from config.settings import PATCH_SIZE, Recipe, Region
+from config.settings import PATCH_SIZE, SMALLEST_REGION, Recipe, Region
 
 Patches = NDArray[np.uint8]
 
@@ -21,6 +21,8 @@ def regions_of(recipe: Recipe, width: int, height: int) -> list[Region]:
     if recipe.frame_width_px not in (0, width) or recipe.frame_height_px not in (0, height):
         return []
     if recipe.regions == "whole":
+        if min(width, height) < SMALLEST_REGION:
+            return []
         return [Region(x=0, y=0, width=width, height=height)]
     if recipe.regions == "grid":
         step = PATCH_SIZE - recipe.grid_overlap_px

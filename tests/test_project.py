@@ -73,7 +73,8 @@ def test_lock_pins_every_dependency_of_pyproject() -> None:
     import tomllib  # noqa: PLC0415
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *(name for extra in extras for name in extra)]
     pinned = {
         line.split("==")[0].lower().replace("_", "-")
         for line in (ROOT / "requirements.lock").read_text().splitlines()

@@ -69,6 +69,11 @@ def test_a_grid_on_a_frame_smaller_than_a_patch_has_no_regions() -> None:
     assert regions_of(recipe(regions="grid"), 199, 1000) == []
 
 
+def test_a_frame_too_small_to_show_a_surface_has_no_regions() -> None:
+    assert Cutter(recipe()).cut(np.zeros((15, 300), np.uint8)).regions == []
+    assert len(Cutter(recipe()).cut(np.zeros((16, 300), np.uint8)).regions) == 1
+
+
 def test_identity_comes_from_pixels_and_place() -> None:
     patch = np.zeros((200, 200), np.uint8)
     other = patch.copy()
