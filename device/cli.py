@@ -1,8 +1,10 @@
 """`millsight device`: run the inspection loop, see its state, look at single images."""
 
 import json
+import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -14,6 +16,21 @@ from config.errors import UserError
 from config.load import load_settings
 
 app = App(name="device", help="Inspect: run the loop, see its state, look at single images.")
+
+
+class Lines:
+    """Prints whole lines from several threads; goes on in silence once nobody reads them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __call__(self, line: str) -> None:
+        """Print one line."""
+        with self._lock:
+            try:
+                print(line, flush=True)
+            except BrokenPipeError:  # the reader went away, the plates still come
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.command
@@ -37,8 +54,10 @@ def run(
     from camera.source import Event  # noqa: PLC0415
     from device.loop import FrameResult, InspectionLoop  # noqa: PLC0415
 
+    say = Lines()
+
     def report(event: Event) -> None:
-        print(f"{event.kind}: {event.text}", flush=True)
+        say(f"{event.kind}: {event.text}")
 
     def print_verdict(result: FrameResult) -> None:
         frame = result.captured.frame
@@ -48,7 +67,7 @@ def run(
             "verdict": result.verdict or "fault",
             "class": result.verdict_class,
         }
-        print(json.dumps(line, ensure_ascii=False), flush=True)
+        say(json.dumps(line, ensure_ascii=False))
 
     loop = InspectionLoop(
         load_settings(config), report, on_frame=print_verdict if verdicts else None
@@ -61,7 +80,7 @@ def run(
     signal.signal(signal.SIGTERM, stop)
     summary = loop.run()
     counts = ", ".join(f"{name} {count}" for name, count in sorted(summary.verdicts.items()))
-    print(
+    say(
         f"ended: {summary.frames} frames ({counts or 'none'}), {summary.kept} flags kept, "
         f"{summary.frames_per_second:.1f} frames/s"
     )

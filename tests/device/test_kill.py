@@ -1,6 +1,8 @@
 """kill -9 at random moments under load: whatever was reported is there, and whole."""
 
+import json
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -12,7 +14,7 @@ import pytest
 
 from camera.milled_steel import CLASSES
 from config.document import to_toml
-from config.settings import Asking, Device, Recipe, Settings
+from config.settings import Asking, Camera, Device, Recipe, Settings, Vmc220Source
 from device.activation import activate
 from device.store import STORE_FILE, decode_png, open_store
 from tests.device.conftest import MakeModel
@@ -90,3 +92,50 @@ def test_ctrl_c_ends_cleanly_with_everything_counted(tmp_path: Path, make_model:
     db.close()
     assert counted == int(last.split()[1])
     assert stored == output.count("flagged: ")
+
+
+def test_inspection_goes_on_when_nobody_reads_its_lines(
+    tmp_path: Path, make_model: MakeModel
+) -> None:
+    settings = Settings(
+        device=Device(data=tmp_path),
+        camera=Camera(vmc220=Vmc220Source(frames=150)),
+        asking=Asking(audit_share=1),
+    )
+    db = open_store(tmp_path)
+    activate(db, make_model(), settings, "test")
+    db.close()
+    config = tmp_path / "millsight.toml"
+    config.write_text(to_toml(settings))
+    command = [sys.executable, "-m", "millsight", "device", "run", "-c", str(config), "--verdicts"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 0
+    assert errors == ""
+    db = open_store(tmp_path)
+    assert db.execute("SELECT sum(frames) FROM counters").fetchone()[0] == 150
+    assert db.execute("SELECT count(*) FROM flags WHERE reason = 'audit'").fetchone()[0] == 150
+    db.close()
+
+
+def test_lines_of_two_threads_are_never_mixed(tmp_path: Path, make_model: MakeModel) -> None:
+    settings = Settings(
+        device=Device(data=tmp_path),
+        camera=Camera(vmc220=Vmc220Source(frames=200)),
+        asking=Asking(audit_share=1),
+    )
+    db = open_store(tmp_path)
+    activate(db, make_model(), settings, "test")
+    db.close()
+    config = tmp_path / "millsight.toml"
+    config.write_text(to_toml(settings))
+    command = [sys.executable, "-m", "millsight", "device", "run", "-c", str(config), "--verdicts"]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    lines = output.splitlines()
+    assert sum(1 for line in lines if line.startswith("{") and json.loads(line)) == 200
+    assert all(re.match(r"\{|flagged: [0-9a-f]{64} |model: |ended: ", line) for line in lines)
