@@ -58,7 +58,7 @@ def test_listed_regions_are_cut_and_scaled() -> None:
         {"frame_width_px": 640},
         {"frame_height_px": 480},
         {"regions": [{"x": 150, "y": 0, "width": 100, "height": 100}]},
-        {"regions": "grid", "frame_width_px": 0, "frame_height_px": 100},
+        {"regions": "grid", "frame_height_px": 400},
     ],
 )
 def test_a_frame_of_the_wrong_size_has_no_regions(changes: dict[str, object]) -> None:
