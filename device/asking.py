@@ -1,5 +1,8 @@
 """Which patches of the stream are kept for the operator, and why."""
 
+import random
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from sqlite_utils import Database
@@ -9,7 +12,6 @@ from device.keeper import KeptPatch
 from device.patches import Patches, patch_id
 from device.selection import StreamTopK
 from device.store import flags_of_cycle, is_labelled
-from device.verdict import Judged
 
 
 class Asker:
@@ -38,52 +40,56 @@ class Asker:
             elif reason == "cold-start":
                 self._cold.take(0, score, patch)
         # Another start of the same cycle must not repeat the draws of the one before.
-        self._rng = np.random.default_rng([settings.asking.seed, cycle, len(flags)])
+        self._rng = random.Random(f"{settings.asking.seed} {cycle} {len(flags)}")  # noqa: S311
 
-    def choose(self, patches: Patches, regions: list[Region], judged: Judged) -> list[KeptPatch]:
+    def choose(
+        self,
+        patches: Patches,
+        regions: Sequence[Region],
+        predicted: Sequence[int],
+        scores: Sequence[float],
+        log_probabilities: NDArray[np.float32],
+    ) -> list[KeptPatch]:
         """The questions about a frame's judged patches, uint8 [N, 200, 200]."""
-        audits = self._rng.random(len(patches)) < self._audit_share
         kept: list[KeptPatch] = []
-        for i, region in enumerate(regions):
-            predicted, score = int(judged.predicted[i]), float(judged.scores[i])
-            if not audits[i] and not self._uncertain.would_take(predicted, score):
+        for i, (c, score) in enumerate(zip(predicted, scores, strict=True)):
+            audit = self._rng.random() < self._audit_share
+            if not audit and not self._uncertain.would_take(c, score):
                 continue
-            identity = self._new_identity(patches[i], region)
+            identity = self._new_identity(patches[i], regions[i])
             if identity is None:
                 continue
             reasons: list[tuple[str, float, float | None]] = []
-            if self._uncertain.take(predicted, score, identity):
+            if self._uncertain.take(c, score, identity):
                 reasons.append(("uncertain", score, None))
-            if audits[i]:
-                reasons.append(("audit", float(self._rng.random()), self._audit_share))
+            if audit:
+                reasons.append(("audit", self._rng.random(), self._audit_share))
             pixels = patches[i].copy()  # the frame's memory may be large
             kept += [
                 KeptPatch(
                     identity,
                     pixels,
-                    region,
+                    regions[i],
                     reason,
                     value,
-                    self._classes[predicted],
+                    self._classes[c],
                     share,
-                    judged.log_probabilities[i].tolist(),
+                    log_probabilities[i].tolist(),
                 )
                 for reason, value, share in reasons
             ]
         return kept
 
-    def choose_cold(self, patches: Patches, regions: list[Region]) -> list[KeptPatch]:
+    def choose_cold(self, patches: Patches, regions: Sequence[Region]) -> list[KeptPatch]:
         """The questions about a frame's patches while there is no model."""
         kept: list[KeptPatch] = []
-        priorities: NDArray[np.float64] = self._rng.random(len(patches))
-        for patch, region, priority in zip(patches, regions, priorities, strict=True):
+        for patch, region in zip(patches, regions, strict=True):
+            priority = self._rng.random()
             if not self._cold.would_take(0, priority):
                 continue
             if (identity := self._new_identity(patch, region)) is not None:
                 self._cold.take(0, priority, identity)
-                kept.append(
-                    KeptPatch(identity, patch.copy(), region, "cold-start", float(priority))
-                )
+                kept.append(KeptPatch(identity, patch.copy(), region, "cold-start", priority))
         return kept
 
     def _new_identity(self, patch: NDArray[np.uint8], region: Region) -> str | None:

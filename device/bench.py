@@ -32,7 +32,7 @@ from config.settings import FolderSource as FolderSettings
 from config.settings import Settings
 from device.activation import activate, model_path
 from device.inspect_images import model_for
-from device.loop import InspectionLoop
+from device.loop import FrameResult, InspectionLoop
 from device.model import Model
 from device.patches import Patches, to_patch
 from device.store import in_force, open_store
@@ -116,7 +116,11 @@ def loop_row(
     *,
     one_core: bool,
 ) -> Row:
-    """Frames per second of the whole loop, flags stored, against bare inference of the patches."""
+    """Frames per second of the whole loop, flags stored, against bare inference of the patches.
+
+    The loop reads image files; its time runs from the first verdict until every flag is on the
+    disk. The yardstick is one call per patch on one thread, its patches in memory.
+    """
     rates, ratios = [], []
     with affinity(one_core):
         for _ in range(runs):
@@ -125,12 +129,12 @@ def loop_row(
             rates.append(rate)
             ratios.append(rate / bare)
     ratio = statistics.median(ratios)
-    where = "one core for everything" if one_core else "all cores"
+    where = "one core" if one_core else "all cores"
     return Row(
-        f"inspection loop, {where}",
+        f"loop, {where}",
         statistics.median(rates),
         "frames/s",
-        "bare session.run, one patch each, one thread",
+        "bare session.run",
         ratio,
         "≥ 0.85" if not one_core else "none",
         ratio >= 0.85,
@@ -152,13 +156,20 @@ def loop_rate(settings: Settings, files: list[Path], model_file: Path) -> float:
         db = open_store(Path(data))
         activate(db, model_file, settings, "bench")
         db.close()
+        first = 0.0
+
+        def note_first(_result: FrameResult) -> None:
+            nonlocal first
+            first = first or time.monotonic()
+
         loop = InspectionLoop(
             settings,
             lambda _event: None,
             lambda report: FolderSource(FolderSettings(), settings.recipe.classes, report, files),
+            note_first,
         )
-        seconds = timed(loop.run)
-        return loop.summary.frames / seconds
+        loop.run()
+        return (loop.summary.frames - 1) / (time.monotonic() - first)
 
 
 def process_rows(settings: Settings, folder: Path, model_file: Path, runs: int) -> Iterator[Row]:
@@ -186,12 +197,12 @@ def process_rows(settings: Settings, folder: Path, model_file: Path, runs: int) 
             memory_ratios.append(memory / importing_memory())
     start, memory = statistics.median(starts), statistics.median(memories)
     yield Row(
-        "start to first verdict", start, "s", "python -c 'import onnxruntime'",
+        "start to first verdict", start, "s", "importing onnxruntime",
         statistics.median(start_ratios), "≤ 2 s", start <= 2, start_ratios,
     )  # fmt: skip
     yield Row(
-        "largest resident memory of device run", memory, "MB",
-        "a process that imports onnxruntime and cv2",
+        "memory of device run", memory, "MB",
+        "importing onnxruntime, cv2",
         statistics.median(memory_ratios), "≤ 200 MB", memory <= 200, memory_ratios,
     )  # fmt: skip
 

@@ -55,7 +55,7 @@ def inspect_image(path: Path, model: Model, recipe: Recipe, out: Path) -> dict[s
         )
     judged = judge(model, cut.patches)
     maps = model.outputs(cut.patches).activation_maps
-    verdict, index = frame_verdict(judged.predicted, judged.unsure, model.passes)
+    verdict, index = frame_verdict(judged.predicted.tolist(), judged.unsure.tolist(), model.passes)
     classes = model.metadata.classes
     overlay = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
     patches = []

@@ -16,11 +16,13 @@ from config.settings import Settings
 from device.activation import check_recipe, model_path
 from device.asking import Asker
 from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
-from device.model import CHUNK, Model, load_model
+from device.model import Model, load_model
 from device.patches import Cutter
 from device.store import STORE_FILE, Counted, explain_errors, in_force, open_store
 from device.verdict import Verdict, frame_verdict, judge
 
+FRAMES_AT_ONCE = 8
+"""Most frames scored together, where that many wait."""
 LOOK_EVERY_S = 0.5
 """How often the loop looks for a new model or cycle."""
 COUNT_EVERY_S = 5.0
@@ -110,7 +112,7 @@ class InspectionLoop:
         began = looked = counted = time.monotonic()
         try:
             asker = self._follow(db, None)
-            for batch in self._capture.batches(CHUNK):
+            for batch in self._capture.batches(FRAMES_AT_ONCE):
                 now = time.monotonic()
                 if not self.summary.frames:
                     began = now
@@ -156,14 +158,19 @@ class InspectionLoop:
         return asker
 
     def _inspect(self, batch: list[Captured], asker: Asker) -> None:
-        """Judge a few frames together: one inference of several patches costs less."""
+        """Judge the frames that wait, scoring all their patches together."""
         cuts = [self._cutter.cut(c.frame.image) if c.fault is None else None for c in batch]
         good = [cut.patches for cut in cuts if cut is not None and cut.regions]
         model = self._model
         judged = None
+        predicted, scores, unsure = [], [], []
         if good and model is not None:
             judged = judge(model, good[0] if len(good) == 1 else np.concatenate(good))
-        start = 0
+            # Python's own numbers: for the few patches of a frame they are faster than arrays.
+            predicted, scores, unsure = (
+                array.tolist() for array in (judged.predicted, judged.scores, judged.unsure)
+            )
+        stop = 0
         for captured, cut in zip(batch, cuts, strict=True):
             if cut is None:
                 self._conclude(captured, captured.fault, None, None)
@@ -176,12 +183,13 @@ class InspectionLoop:
                 self._conclude(captured, None, "unsure", None)
                 self._keep(captured, "unsure", None, asker, asker.choose_cold(*cut))
                 continue
-            part = judged.part(start, start + len(cut.regions))
-            start += len(cut.regions)
-            verdict, index = frame_verdict(part.predicted, part.unsure, model.passes)
+            part = slice(stop, stop := stop + len(cut.regions))
+            verdict, index = frame_verdict(predicted[part], unsure[part], model.passes)
             name = model.metadata.classes[index] if index >= 0 else None
             self._conclude(captured, None, verdict, name)
-            self._keep(captured, verdict, name, asker, asker.choose(*cut, part))
+            log_p = judged.log_probabilities[part]
+            kept = asker.choose(*cut, predicted[part], scores[part], log_p)
+            self._keep(captured, verdict, name, asker, kept)
 
     def _keep(
         self,

@@ -30,8 +30,9 @@ LARGEST_BYTES = 16 * 1024 * 1024
 STANDARDISE_EPSILON = 1.0
 """The graph standardises a patch to (x − mean) / √(variance + this): a flat patch must not
 become amplified noise."""
-CHUNK = 8
-"""Patches per inference: more of them push each other's feature maps out of the cache."""
+CHUNK = 2
+"""Patches per inference: two share what a call costs; eight push each other's feature maps out of
+the cache and take 10 % longer."""
 
 
 class ModelMetadata(BaseModel):
@@ -128,9 +129,9 @@ class Model:
         return np.array([-np.inf if t is None else t for t in self.metadata.thresholds])
 
     @cached_property
-    def passes(self) -> NDArray[np.bool_]:
-        """bool [C]: whether each class is good."""
-        return np.array([name in self.metadata.pass_classes for name in self.metadata.classes])
+    def passes(self) -> list[bool]:
+        """Whether each class is good."""
+        return [name in self.metadata.pass_classes for name in self.metadata.classes]
 
     def log_probabilities(self, patches: Patches) -> NDArray[np.float32]:
         """Judge patches, uint8 [N, 200, 200]: float32 [N, C]."""

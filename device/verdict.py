@@ -1,5 +1,6 @@
 """Verdicts: what is said of a frame, from what the network says of its patches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,13 +27,6 @@ class Judged:
     unsure: NDArray[np.bool_]
     """bool [N]: whether the score is above the threshold of the predicted class."""
 
-    def part(self, start: int, stop: int) -> "Judged":
-        """What it says of patches `start` to `stop` (without it)."""
-        cut = slice(start, stop)
-        return Judged(
-            self.log_probabilities[cut], self.predicted[cut], self.scores[cut], self.unsure[cut]
-        )
-
 
 def judge(model: Model, patches: Patches) -> Judged:
     """Judge patches, uint8 [N, 200, 200], with a model."""
@@ -43,16 +37,16 @@ def judge(model: Model, patches: Patches) -> Judged:
 
 
 def frame_verdict(
-    predicted: Ints, unsure: NDArray[np.bool_], passes: NDArray[np.bool_]
+    predicted: Sequence[int], unsure: Sequence[bool], passes: Sequence[bool]
 ) -> tuple[Verdict, int]:
     """The verdict of a frame from its patches [N], and the class that made it (−1: none did).
 
     One patch that is surely of a failing class fails the frame. Else one unsure patch makes it
-    unsure. Only a frame all of whose patches are surely good passes.
+    unsure. Only a frame all of whose patches are surely good passes. `passes` is per class.
     """
-    failing = ~unsure & ~passes[predicted]
-    if failing.any():
-        return "fail", int(predicted[failing][0])
-    if unsure.any() or not len(predicted):
+    for c, doubt in zip(predicted, unsure, strict=True):
+        if not doubt and not passes[c]:
+            return "fail", c
+    if any(unsure) or not predicted:
         return "unsure", -1
-    return "pass", int(predicted[0])
+    return "pass", predicted[0]

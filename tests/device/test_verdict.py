@@ -7,7 +7,7 @@ from device.model import load_model
 from device.verdict import frame_verdict, judge
 from tests.device.conftest import MakeModel
 
-PASSES = np.array([True, False, False])
+PASSES = [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,7 @@ PASSES = np.array([True, False, False])
 def test_one_sure_defect_fails_and_one_doubt_withholds(
     predicted: list[int], unsure: list[bool], verdict: tuple[str, int]
 ) -> None:
-    found = frame_verdict(np.array(predicted, np.int64), np.array(unsure, bool), PASSES)
-    assert found == verdict
+    assert frame_verdict(predicted, unsure, PASSES) == verdict
 
 
 def test_the_threshold_of_the_predicted_class_decides(
