@@ -245,7 +245,10 @@ class Trainer(Section):
     """Folds of the held-out predictions that set the thresholds; 0 leaves them out, and then
     every patch of the new model is unsure until a threshold is known."""
     confident_share: float = Field(default=0.95, gt=0, lt=1)
-    """Share of rightly judged unseen patches of a class that must count as confident."""
+    """Share of rightly judged unseen patches of a class that should count as sure."""
+    most_wrong: float = Field(default=0.05, gt=0, lt=1)
+    """Largest share of the sure verdicts that may be wrong, estimated on unseen patches; until
+    there are labels enough to promise it, every patch is unsure."""
 
 
 class Settings(Section):

@@ -88,7 +88,12 @@ def retrain(
         held = _held_out(patches, labels, settings, run)
         if held is not None:
             thresholds = fit_thresholds(
-                held.scores, held.predicted, labels, count, settings.trainer.confident_share
+                held.scores,
+                held.predicted,
+                labels,
+                count,
+                confident_share=settings.trainer.confident_share,
+                most_wrong=settings.trainer.most_wrong,
             )
             metrics["held_out_accuracy"] = float((held.predicted == labels).mean())
     metadata = ModelMetadata(

@@ -7,20 +7,49 @@ from device.kls import Floats, Ints
 
 
 def fit_thresholds(
-    scores: Floats, predicted: Ints, labels: NDArray[np.int64], classes: int, confident_share: float
+    scores: Floats,
+    predicted: Ints,
+    labels: NDArray[np.int64],
+    classes: int,
+    *,
+    confident_share: float,
+    most_wrong: float,
 ) -> list[float | None]:
     """The threshold of every class from predictions on patches the network was not trained on.
 
-    `scores`, `predicted` and `labels` are [N]. Class c's threshold is the split-conformal quantile
-    of the scores of patches rightly predicted c: a right verdict on a like patch then counts as
-    confident with a probability of at least `confident_share` (Vovk et al., "Algorithmic Learning
-    in a Random World", 2005, conditional on the class). With too few patches for that quantile it
-    is the highest score seen; with none the class has no threshold, and all its patches are
-    unsure. Labels picked for being hard make it lean to asking once too often.
+    `scores`, `predicted` and `labels` are [N]. Two promises, the lower threshold wins:
+
+    - Not too lax: of all sure verdicts at most the share `most_wrong` is wrong, by the estimate
+      (wrong + 1) / (sure + 2) over all classes. Where no threshold can promise that yet, there is
+      none, and every patch is unsure.
+    - Not too strict, class by class: a right verdict is sure with a probability of at least
+      `confident_share`: the split-conformal quantile of the scores of rightly judged patches
+      (Vovk et al., "Algorithmic Learning in a Random World", 2005). With too few patches for that
+      quantile it is the highest score seen; a class with none has no threshold.
+
+    Labels picked for being hard make both lean to asking once too often.
     """
+    right = predicted == labels
+    common = _largest_safe_score(scores, right, most_wrong)
     thresholds: list[float | None] = []
     for c in range(classes):
-        right = np.sort(scores[(predicted == c) & (labels == c) & np.isfinite(scores)])
-        rank = int(np.ceil((len(right) + 1) * confident_share))
-        thresholds.append(float(right[min(rank, len(right)) - 1]) if len(right) else None)
+        own = np.sort(scores[right & (predicted == c) & np.isfinite(scores)])
+        if common is None or not len(own):
+            thresholds.append(None)
+            continue
+        rank = int(np.ceil((len(own) + 1) * confident_share))
+        thresholds.append(min(common, float(own[min(rank, len(own)) - 1])))
     return thresholds
+
+
+def _largest_safe_score(
+    scores: Floats, right: NDArray[np.bool_], most_wrong: float
+) -> float | None:
+    """The highest score up to which the estimated share of wrong verdicts is small enough."""
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    wrong = np.cumsum(~right[order])
+    sure = np.arange(1, len(scores) + 1)
+    last_of_equals = np.append(ordered[1:] != ordered[:-1], True)
+    safe = last_of_equals & np.isfinite(ordered) & ((wrong + 1) / (sure + 2) <= most_wrong)
+    return float(ordered[safe].max()) if safe.any() else None

@@ -37,7 +37,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(
         device=Device(data=tmp_path / "data"),
         recipe=Recipe(classes=list(CLASSES), pass_classes=["clean"]),
-        trainer=Trainer(threads=1, seed=4),
+        trainer=Trainer(threads=1, seed=4, most_wrong=0.9),
     )
 
 
