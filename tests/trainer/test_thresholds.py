@@ -61,7 +61,7 @@ def test_the_share_of_wrong_verdicts_is_bounded(
 
     def estimate(limit: float) -> float:
         sure = scores <= limit
-        return float((~right[sure]).sum() + 1) / (sure.sum() + 2)
+        return (int((~right[sure]).sum()) + 1) / (int(sure.sum()) + 2)
 
     safe = [score for score in scores if estimate(score) <= most_wrong]
     if threshold is None:
