@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import cv2
+from figures import neu_demo
 
 from camera.milled_steel import contact_sheet
 from config.document import to_markdown
@@ -20,7 +21,6 @@ def cli_reference() -> str:
 def main() -> int:
     """Write what is out of date; the exit status tells whether anything was."""
     pages = {"cli.md": cli_reference().encode(), "settings.md": to_markdown().encode()}
-    sheet = DOCS / "images" / "contact-sheet.png"
     stale = [name for name, text in pages.items() if not _same(DOCS / name, text)]
     for name in stale:
         print(f"docs/{name} is out of date; run: make docs")
@@ -28,8 +28,10 @@ def main() -> int:
         return int(bool(stale))
     for name in stale:
         (DOCS / name).write_bytes(pages[name])
-    sheet.parent.mkdir(exist_ok=True)
-    sheet.write_bytes(cv2.imencode(".png", contact_sheet(7), [cv2.IMWRITE_PNG_COMPRESSION, 9])[1])
+    images = DOCS / "images"
+    images.mkdir(exist_ok=True)
+    cv2.imwrite(str(images / "contact-sheet.jpg"), contact_sheet(7), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    neu_demo(images / "neu-demo.png")
     return 0
 
 
