@@ -42,9 +42,9 @@ class Training:
     """Label smoothing: share of the target spread over all classes."""
     averaging: float = 0.98
     """Decay of the running average of the weights, which is the result."""
-    crop: float = 0.8
-    """Side of the random crops, as a share of the patch's."""
-    light: float = 0.6
+    shift: float = 0.1
+    """Largest shift of a view, as a share of the patch's side."""
+    light: float = 0.3
     """Strength of the random ramps of light, in standard deviations of the patch."""
 
     def steps(self, patches: int) -> int:
@@ -151,7 +151,7 @@ def optimise(
         while len(order) < training.batch:
             order = np.concatenate([order, rng.permutation(len(patches))])
         chosen, order = order[: training.batch], order[training.batch :]
-        views = [augment(patches[i], rng, training.crop, training.light) for i in chosen]
+        views = [augment(patches[i], rng, training.shift, training.light) for i in chosen]
         for optimiser, peak in optimisers:
             optimiser.param_groups[0]["lr"] = peak * one_cycle(step / steps, training.warm_up)
         with torch.autocast("cpu", torch.bfloat16, enabled=half_precision):

@@ -158,17 +158,29 @@ def test_augmentation_only_moves_turns_and_lights() -> None:
     rng = np.random.default_rng(0)
     seen = set()
     for _ in range(200):
-        view = augment(unique, rng, crop=1.0, light=0.0)
+        view = augment(unique, rng, shift=0.0, light=0.0)
         assert view.dtype == np.float32
         turned = [np.rot90(f, k) for f in (unique, unique[:, ::-1]) for k in range(4)]
         matches = [i for i, t in enumerate(turned) if np.array_equal(view, t)]
         assert len(matches) == 1
         seen |= set(matches)
     assert seen == set(range(8))
-    cropped = augment(unique, rng, crop=0.8, light=0.0)
-    assert cropped.shape == (160, 160)
-    lit = augment(unique, np.random.default_rng(5), crop=0.8, light=0.6)
-    dark = augment(unique, np.random.default_rng(5), crop=0.8, light=0.0)
+
+
+def test_augmentation_never_moves_a_defect_out_of_the_picture() -> None:
+    patch = np.zeros((200, 200), np.uint8)
+    patch[30:170, 25:35] = 200
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        view = augment(patch, rng, shift=0.1, light=0.0)
+        assert view.shape == (200, 200)
+        assert view.sum() >= 0.99 * patch.sum()
+
+
+def test_augmentation_by_light_is_a_ramp() -> None:
+    patch = np.random.default_rng(0).integers(0, 256, (200, 200), dtype=np.uint8)
+    lit = augment(patch, np.random.default_rng(5), shift=0.1, light=0.6)
+    dark = augment(patch, np.random.default_rng(5), shift=0.1, light=0.0)
     ramp = lit - dark
     np.testing.assert_allclose(np.diff(ramp, 2, axis=0), 0, atol=1e-3)
     np.testing.assert_allclose(np.diff(ramp, 2, axis=1), 0, atol=1e-3)
