@@ -1,6 +1,7 @@
 """The front door: `millsight`, whose commands are loaded only when they are asked for."""
 
 import os
+import sqlite3
 import sys
 
 from cyclopts import App
@@ -32,6 +33,14 @@ def main() -> None:
     except BrokenPipeError:  # `millsight … | head`: nobody reads on, and that is no fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:  # a full disk, a folder that may not be written
+        sys.exit(f"millsight: {error.filename or 'reading or writing'}: {error.strerror or error}")
+    except sqlite3.DatabaseError as error:
+        from device.store import advice_for  # noqa: PLC0415
+
+        if (advice := advice_for(error)) is None:
+            raise
+        sys.exit(f"millsight: the store: {error}: {advice}")
 
 
 if __name__ == "__main__":

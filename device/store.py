@@ -70,16 +70,20 @@ ADVICE = {
 """What to do about what SQLite says, by a part of its message."""
 
 
+def advice_for(error: sqlite3.DatabaseError) -> str | None:
+    """What to do about an error of SQLite; None: it is no fault of disk, rights or file."""
+    return next((advice for part, advice in ADVICE.items() if part in str(error)), None)
+
+
 @contextmanager
 def explain_errors(path: Path) -> Iterator[None]:
     """Turn what SQLite says of a file into one line that says what to do."""
     try:
         yield
     except sqlite3.DatabaseError as error:
-        for part, advice in ADVICE.items():
-            if part in str(error):
-                raise UserError(f"{path}: {error}: {advice}") from None
-        raise
+        if (advice := advice_for(error)) is None:
+            raise
+        raise UserError(f"{path}: {error}: {advice}") from None
 
 
 def _refuse_newer(db: Database, path: Path) -> None:

@@ -1,11 +1,15 @@
 """The store: what it refuses, and what it never loses."""
 
+import contextlib
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from config.document import to_toml
 from config.errors import UserError
 from config.settings import Settings
 from device import schema
@@ -85,6 +89,26 @@ def test_a_damaged_store_is_refused(tmp_path: Path) -> None:
 def test_a_data_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "data folder cannot be made" in refusal(tmp_path / "file" / "data")
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+def test_a_read_only_disk_is_named_and_nothing_is_lost(small_disk: Path, made_before: bool) -> None:
+    data = small_disk / "data"
+    if made_before:
+        db = open_store(data)
+        set_state(db, "dear", 1)
+        db.close()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    try:
+        with pytest.raises(UserError, match=r"device\.data|data folder") as error:
+            open_store(data)
+        assert str(data) in str(error.value)
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    if made_before:
+        db = open_store(data)
+        assert get_state(db, "dear") == 1
+        db.close()
 
 
 def test_a_store_held_by_another_program_is_named(
@@ -174,3 +198,27 @@ def test_a_model_for_other_classes_is_not_activated(
     assert in_force(db) == (0, None, 1)
     assert not (settings.device.data / "models").exists()
     db.close()
+
+
+def test_a_command_on_a_full_disk_ends_in_one_line(
+    small_disk: Path, plates: np.ndarray, settings: Settings
+) -> None:
+    config = small_disk / "millsight.toml"
+    device = settings.device.model_copy(update={"data": small_disk / "data"})
+    config.write_text(to_toml(settings.model_copy(update={"device": device})))
+    db = open_store(small_disk / "data")
+    db.execute(
+        "INSERT INTO patches VALUES ('p', 'box', 0, 0, 200, 200, ?, NULL)", [encode_png(plates[0])]
+    )
+    db.close()
+    with (small_disk / "more").open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while True:
+            stream.write(bytes(4096))
+    command = ["device", "label", "p", "scratch", "--operator", "anna", "-c", str(config)]
+    result = subprocess.run(
+        [sys.executable, "-m", "millsight", *command], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "full" in result.stderr
+    assert "what is stored is safe" in result.stderr

@@ -10,7 +10,7 @@ import torch
 from camera.milled_steel import CLASSES, random_patch
 from trainer.augmentation import augment
 from trainer.muon import Muon, orthogonalise
-from trainer.networks import GlobalPoolingNet, predict_log_probabilities
+from trainer.networks import KINDS, GlobalPoolingNet, Kind, predict_log_probabilities
 from trainer.training import Progress, Training, chance_loss, one_cycle, train
 
 SHORT = Training(fewest_steps=25, most_steps=25)
@@ -40,6 +40,15 @@ def test_learns_and_repeats_itself(labelled: tuple[np.ndarray, np.ndarray]) -> N
     assert not first.network.training
     log_p = predict_log_probabilities(first.network, torch.from_numpy(labelled[0]))
     assert (log_p.argmax(1).numpy() == labelled[1]).mean() > 0.95
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_network_can_be_trained(labelled: tuple[np.ndarray, np.ndarray], kind: Kind) -> None:
+    training = Training(network=kind, fewest_steps=3, most_steps=3)
+    trained = train(*labelled, 2, training, seed=0)
+    assert trained.network.kind == kind
+    log_p = predict_log_probabilities(trained.network, torch.from_numpy(labelled[0][:2]))
+    assert torch.isfinite(log_p).all()
 
 
 def test_stops_when_told_with_the_weights_so_far(
