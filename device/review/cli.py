@@ -15,7 +15,7 @@ from config.load import load_settings
 def review(
     config: Config = None,
     *,
-    port: Annotated[int | None, Parameter(validator=Number(gte=1, lte=65535))] = None,
+    port: Annotated[int | None, Parameter(validator=Number(gte=0, lte=65535))] = None,
     host: str = "127.0.0.1",
 ) -> None:
     """Serve the touch page on which operators answer the device's questions.
@@ -27,7 +27,7 @@ def review(
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     port
-        TCP port. Default: `review.port` of the settings.
+        TCP port; 0 is any free one. Default: `review.port` of the settings.
     host
         Address to listen at: 127.0.0.1, ::1 or localhost; the page has no passwords yet.
     """
@@ -66,6 +66,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((address, port))
+        listener.listen(128)  # who knows the address may come at once
     except OSError as error:
         listener.close()
         raise UserError(

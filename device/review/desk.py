@@ -14,7 +14,7 @@ from device.review import queue
 from device.review.guard import secret_key
 from device.review.messages import Message, TakeBack, Tap
 from device.review.pages import HeatMaps, question_page
-from device.store import Question, in_force, open_store, waiting
+from device.store import Question, exclusive, in_force, open_store, waiting
 
 BUSY_TIMEOUT_MS = 1500
 """How long a request waits for a locked store before the page is told."""
@@ -80,26 +80,29 @@ class Desk:
 
     def questions(self, db: Database, message: Message) -> dict[str, Any]:
         """Prolong what a page has, and bring it what it lacks."""
-        kept = queue.renew(db, message.holder, message.have)
-        return self.state(db, message, kept) | {"kept": kept}
+        with exclusive(db):
+            kept = queue.renew(db, message.holder, message.have)
+            return self.state(db, message, kept) | {"kept": kept}
 
     def answer(self, db: Database, tap: Tap) -> dict[str, Any]:
         """Store a tap, and bring the page a further question."""
         outcome: queue.Outcome = "stored"
-        if tap.answer == "skip":
-            queue.skip(db, tap.id, tap.patch, tap.holder)
-        else:
-            outcome = queue.answer(
-                db, tap.id, tap.patch, tap.holder, tap.answer, tap.name, tap.operator
-            )
-        return self.state(db, tap, tap.have) | {"outcome": outcome}
+        with exclusive(db):
+            if tap.answer == "skip":
+                queue.skip(db, tap.id, tap.patch, tap.holder)
+            else:
+                outcome = queue.answer(
+                    db, tap.id, tap.patch, tap.holder, tap.answer, tap.name, tap.operator
+                )
+            return self.state(db, tap, tap.have) | {"outcome": outcome}
 
     def undo(self, db: Database, message: TakeBack) -> dict[str, Any]:
         """Take back the page's last answer, and bring its question again."""
         asking = self.settings.asking
-        patch_id = queue.undo(db, message.id, message.holder, message.operator)
-        waits = {q.patch_id: q for q in waiting(db, asking.k, asking.cold_start)}
-        back = waits.get(patch_id or "")
-        have = [*message.have, *([back.patch_id] if back else [])]
-        question = question_page(db, back, self.settings.recipe) if back else None
-        return self.state(db, message, have) | {"question": question}
+        with exclusive(db):
+            patch_id = queue.undo(db, message.id, message.holder, message.operator)
+            waits = {q.patch_id: q for q in waiting(db, asking.k, asking.cold_start)}
+            back = waits.get(patch_id or "")
+            have = [*message.have, *([back.patch_id] if back else [])]
+            question = question_page(db, back, self.settings.recipe) if back else None
+            return self.state(db, message, have) | {"question": question}

@@ -73,14 +73,16 @@ def px_per_mm(review: Review) -> float:
 def arrange(width: float, height: float, answers: int, *, frame: bool) -> Layout:
     """Lay out a panel of this size for so many answers; `frame`: the whole frame is shown too.
 
-    The picture becomes as large as it can with at least four answers beside or under it.
+    The picture becomes as large as it can with at least four answers beside or under it; of
+    pictures about as large, the arrangement that leaves less of the panel empty.
     """
     candidates = [
         candidate
         for columns, rows, beside in product(range(1, 5), range(1, 7), (True, False))
-        if (candidate := _candidate(width, height, answers, columns, rows, beside=beside))
+        if columns * rows > 1
+        and (candidate := _candidate(width, height, answers, columns, rows, beside=beside))
     ]
-    best = max(candidates, key=lambda c: (c.enough, round(c.picture.width), -c.spare))
+    best = max(candidates, key=lambda c: (c.enough, round(c.picture.width / 5), -c.spare, -c.empty))
     return _complete(width, height, best, frame=frame)
 
 
@@ -90,6 +92,8 @@ class _Candidate:
     """Answers on a page, but no more than four: so many are wanted at once."""
     spare: int
     """Cells too many or too few."""
+    empty: float
+    """Area under or beside the picture that holds nothing, in square millimetres."""
     columns: int
     rows: int
     header: Rect
@@ -122,8 +126,17 @@ def _candidate(
     if side < LEAST_PICTURE or area.width < least_width - 1e-9 or area.height < least_height - 1e-9:
         return None
     picture = Rect(EDGE if beside else (width - side) / 2, top, side, side)
+    empty = side * ((bottom - top if beside else inner) - side)
     return _Candidate(
-        min(cells, answers, 4), abs(answers - cells), columns, rows, header, picture, area, tools
+        enough=min(cells, answers, 4),
+        spare=abs(answers - cells),
+        empty=empty,
+        columns=columns,
+        rows=rows,
+        header=header,
+        picture=picture,
+        area=area,
+        tools=tools,
     )
 
 
@@ -209,10 +222,16 @@ def stylesheet(review: Review, layout: Layout) -> str:
     places |= {f"at-tool-{name}": rect for name, rect in layout.tools.items()}
     for kind in ("answers", "choices", "keys"):
         places |= {f"at-{kind}-{i}": rect for i, rect in enumerate(getattr(layout, kind))}
-    text = min(layout.width / 42, 0.65 * layout.header.height)
+    sizes = {
+        "mm": 1.0,
+        "header-text": min(layout.width / 42, 0.65 * layout.header.height),
+        "answer-text": min(max(layout.answers[0].width / 8.5, 5.0), 8.0),
+        "tool-text": min(max(layout.tools["undo"].width / 6.6, 3.4), 5.5),
+    }
+    root = "".join(f"--{name}: {size * scale:.3f}px; " for name, size in sizes.items())
     lines = [
-        f":root {{ --mm: {scale:.4f}px; --width: {review.panel_width_px}px; "
-        f"--height: {review.panel_height_px}px; --header-text: {text * scale:.2f}px }}"
+        f":root {{ {root}--width: {review.panel_width_px}px; "
+        f"--height: {review.panel_height_px}px }}"
     ]
     lines += [
         f".{name} {{ left: {r.x * scale:.3f}px; top: {r.y * scale:.3f}px; "

@@ -357,7 +357,8 @@ function drawHeader() {
     if (kept) words += `. ${text(kept === 1 ? "news-kept-one" : "news-kept", { count: kept })}`;
   } else if (asking()) {
     const guess = question.predicted ? className(question.predicted) : "";
-    words = text(`why-${question.reason}`, { guess });
+    const good = question.reason === "uncertain" && shared.passing.includes(question.predicted);
+    words = text(good ? "why-uncertain-good" : `why-${question.reason}`, { guess });
   }
   byId("why").textContent = words;
   byId("count").textContent = known.waiting > 0 ? text("waiting", { count: known.waiting }) : "";
@@ -375,7 +376,7 @@ function drawPicture() {
   if (shown !== question.patch) {
     heat = false;
     shown = question.patch;
-    pictureChanged();
+    if (screen === "review") pictureChanged();
   }
   const hot = heat && question.images.heat?.naturalWidth > 0;
   const image = hot ? question.images.heat : question.images.picture;
