@@ -62,17 +62,20 @@ class Desk:
     def state(self, db: Database, message: Message, kept: Collection[str]) -> dict[str, Any]:
         """What a page needs to go on: new questions, and how many wait."""
         asking = self.settings.asking
+        waits = waiting(db, asking.k, asking.cold_start)
         fresh: list[Question] = []
         have = set(message.have) | set(kept)
         while len(kept) + len(fresh) < AHEAD:
-            question = queue.claim_next(db, message.holder, asking.k, asking.cold_start, have)
+            question = queue.claim_next(
+                db, message.holder, asking.k, asking.cold_start, have, waits
+            )
             if question is None:
                 break
             fresh.append(question)
             have.add(question.patch_id)
         return {
             "questions": [question_page(db, q, self.settings.recipe) for q in fresh],
-            "waiting": len(waiting(db, asking.k, asking.cold_start)),
+            "waiting": len(waits),
             "undoable": queue.count_undoable(db, message.holder),
             "names": queue.new_names(db),
             "model": in_force(db).model_id is not None,

@@ -30,19 +30,25 @@ Outcome = Literal["stored", "late"]
 
 
 def claim_next(
-    db: Database, holder: str, k: int, cold_start: int, have: Collection[str] = ()
+    db: Database,
+    holder: str,
+    k: int,
+    cold_start: int,
+    have: Collection[str] = (),
+    waits: list[Question] | None = None,
 ) -> Question | None:
     """Lease the next question to a page for `LEASE_S`; None: nothing waits that is free.
 
     Most unsure first, audits last, what this page skipped behind all others. `have` are patches
     the page shows already; a lease it has without knowing (the reply was lost) comes first.
+    `waits` is what `waiting` returned in the same transaction, if it was asked already.
     """
     with exclusive(db):
         holders = _holders(db)
         skipped = _skipped(db, holder)
         free = [
             question
-            for question in waiting(db, k, cold_start)
+            for question in (waiting(db, k, cold_start) if waits is None else waits)
             if question.patch_id not in have and holders.get(question.patch_id, holder) == holder
         ]
         if not free:

@@ -45,7 +45,7 @@ def expire(db: Database) -> None:
 
 def test_most_unsure_first_audits_last(db: Database) -> None:
     audits, unsure = fill(db, 3, "audit"), fill(db, 3)
-    order = []
+    order: list[str] = []
     while (patch := claim(db, HOLDER)) is not None:
         give(db, len(order), patch)
         order.append(patch)
