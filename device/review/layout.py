@@ -225,7 +225,7 @@ def stylesheet(review: Review, layout: Layout) -> str:
     sizes = {
         "mm": 1.0,
         "header-text": min(layout.width / 42, 0.65 * layout.header.height),
-        "answer-text": min(max(layout.answers[0].width / 8.5, 5.0), 8.0),
+        "answer-text": min(max(layout.answers[0].width / 9.5, 5.0), 8.0),
         "tool-text": min(max(layout.tools["undo"].width / 6.6, 3.4), 5.5),
     }
     root = "".join(f"--{name}: {size * scale:.3f}px; " for name, size in sizes.items())
