@@ -361,7 +361,7 @@ function drawHeader() {
     words = text(good ? "why-uncertain-good" : `why-${question.reason}`, { guess });
   }
   byId("why").textContent = words;
-  byId("count").textContent = known.waiting > 0 ? text("waiting", { count: known.waiting }) : "";
+  byId("count").textContent = known.waiting > 0 && !notice ? text("waiting", { count: known.waiting }) : "";
   byId("header").classList.toggle("notice", notice);
 }
 
@@ -383,7 +383,8 @@ function drawPicture() {
   image.alt = text(hot ? "heat-alt" : "picture-alt");
   const present = byId("picture").querySelector("img");
   if (present !== image) present.replaceWith(image);
-  byId("hint").textContent = question.images.heat ? text(hot ? "hide-heat" : "show-heat") : "";
+  const hint = question.images.heat?.naturalWidth > 0 ? text(hot ? "hide-heat" : "show-heat") : "";
+  byId("hint").textContent = hint;
   byId("picture").setAttribute("aria-pressed", String(hot));
   const whole = question.images.frame;
   if (whole && (shared.room.frame || hot)) {

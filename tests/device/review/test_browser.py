@@ -269,6 +269,7 @@ def test_taps_without_a_server_are_kept_and_stored_once(browser: Browser, server
             patches.append(shown(page))
             tap(page, "[data-tap=answer] >> nth=0")
             expect(page.locator("#why")).to_contain_text(kept)
+        check_screen(page, server)  # nothing of the notice is cut off
         shot(page, server, "kept")
         expect(page.locator("#message-title")).to_have_text("No connection")
         server.start_again()
@@ -288,6 +289,7 @@ def test_a_locked_store_is_told_and_the_tap_is_stored_afterwards(
         other.execute("BEGIN IMMEDIATE")
         tap(page, "[data-tap=answer] >> nth=0")
         expect(page.locator("#why")).to_contain_text("Store busy")
+        check_screen(page, server)
         shot(page, server, "locked")
         other.close()
         expect(page.locator("#why")).to_have_text("Connected again: kept answers are stored")
@@ -302,6 +304,7 @@ def test_a_tap_too_late_is_told(browser: Browser, server: Server) -> None:
         db.close()
         tap(page, "[data-tap=answer] >> nth=0")
         expect(page.locator("#why")).to_contain_text("your tap was not used")
+        check_screen(page, server)
         assert shown(page) != patch
     assert answers_in(server.settings.device.data) == []
 
