@@ -234,6 +234,37 @@ class Device(Section):
     """Threads of one inference. One is fastest for this network."""
 
 
+class Review(Section):
+    """The touch page on which operators answer questions."""
+
+    port: int = Field(default=8080, ge=1, le=65535)
+    """TCP port of the page, on this machine only."""
+    operators: list[Name] = Field(default=["operator"], min_length=1, max_length=100)
+    """Names that an operator taps to say who is answering."""
+    language: Name = "en"
+    """Language the page starts in: `en`, `zh`, or that of another file in
+    `device/review/languages`."""
+    panel_inch: float = Field(default=10.1, ge=7, le=65)
+    """Diagonal of the touchscreen in inches: buttons get their size in millimetres from it."""
+    panel_width_px: int = Field(default=1280, ge=480, le=7680)
+    """Width of the touchscreen in pixels, as it is mounted."""
+    panel_height_px: int = Field(default=800, ge=480, le=7680)
+    """Height of the touchscreen in pixels, as it is mounted."""
+    dim_after_s: float = Field(default=300, ge=10, le=86400)
+    """The page dims after so many seconds without a touch, and its picture returns to the queue;
+    the touch that wakes it does nothing else."""
+
+    @model_validator(mode="after")
+    def _panel_is_a_panel(self) -> Self:
+        sides = sorted((self.panel_width_px, self.panel_height_px))
+        if sides[1] > 2 * sides[0]:
+            raise ValueError(
+                f"panel_width_px and panel_height_px are {self.panel_width_px} and "
+                f"{self.panel_height_px}: no side may be over twice the other"
+            )
+        return self
+
+
 class Trainer(Section):
     """How models are trained."""
 
@@ -258,4 +289,5 @@ class Settings(Section):
     camera: Camera = Camera()
     recipe: Recipe = Recipe()
     asking: Asking = Asking()
+    review: Review = Review()
     trainer: Trainer = Trainer()

@@ -107,3 +107,39 @@ def m001_first(db: Database) -> None:
     """.split(";\n"):
         if statement.strip():
             db.execute(statement)
+
+
+@migrations()
+def m002_review(db: Database) -> None:
+    """What the review page needs: leases of questions, taps by their ids, skips.
+
+    A label whose answer is `something new` carries the operator's name for it as its class.
+    """
+    for statement in (
+        """
+        CREATE TABLE claims (      -- a question on somebody's screen
+            patch_id TEXT PRIMARY KEY REFERENCES patches(id),
+            holder TEXT NOT NULL,  -- the page that shows it
+            expires_ns INTEGER NOT NULL, -- by the monotonic clock of this boot
+            boot_id TEXT NOT NULL  -- a lease of another boot has run out
+        ) STRICT
+        """,
+        """
+        CREATE TABLE answers (     -- a tap, by the id its page gave it: stored once
+            id TEXT PRIMARY KEY,
+            holder TEXT NOT NULL,
+            label_id TEXT NOT NULL REFERENCES labels(id),
+            undoes TEXT REFERENCES answers(id) -- the tap that this one takes back
+        ) STRICT
+        """,
+        "CREATE INDEX answers_holder ON answers (holder)",
+        """
+        CREATE TABLE skips (       -- questions that a page put behind the others
+            id TEXT PRIMARY KEY,
+            holder TEXT NOT NULL,
+            patch_id TEXT NOT NULL REFERENCES patches(id)
+        ) STRICT
+        """,
+        "CREATE INDEX skips_holder ON skips (holder)",
+    ):
+        db.execute(statement)

@@ -49,9 +49,10 @@ def open_store(folder: Path) -> Database:
             db = Database(connection)
             _refuse_newer(db, path)
             if migrations.pending(db):
-                migrations.apply(db)
-            if not db.execute("SELECT 1 FROM cycles").fetchone():
-                start_cycle(db, "first start")
+                with exclusive(db):  # two programs may start at once
+                    migrations.apply(db)
+                    if not db.execute("SELECT 1 FROM cycles").fetchone():
+                        start_cycle(db, "first start")
         except BaseException:
             connection.close()
             raise
@@ -84,6 +85,22 @@ def explain_errors(path: Path) -> Iterator[None]:
         if (advice := advice_for(error)) is None:
             raise
         raise UserError(f"{path}: {error}: {advice}") from None
+
+
+@contextmanager
+def exclusive(db: Database) -> Iterator[None]:
+    """A transaction that no other writer can come between, from its first read on."""
+    if db.conn.in_transaction:
+        with db.atomic():
+            yield
+        return
+    db.conn.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.conn.execute("COMMIT")
+    except BaseException:
+        db.rollback()
+        raise
 
 
 def _refuse_newer(db: Database, path: Path) -> None:
@@ -162,6 +179,15 @@ def start_cycle(db: Database, reason: str) -> None:
 # --- questions and answers ------------------------------------------------------------------
 
 
+CLASS = "class"
+CANT_TELL = "can't tell"
+SOMETHING_NEW = "something new"
+UNDONE = "undone"
+"""The kinds of answers; the last answer of a patch counts, and an undone patch waits again."""
+
+LAST_ANSWER = "(SELECT answer FROM labels WHERE patch_id = {} ORDER BY rowid DESC LIMIT 1)"
+
+
 class Question(NamedTuple):
     """A flagged patch that waits for an operator."""
 
@@ -179,20 +205,21 @@ def waiting(db: Database, k: int, cold_start: int) -> list[Question]:
     each predicted class, the `cold_start` highest priorities without a model, and all audits.
     This is what makes the stream's selection equal to the pool's.
     """
+    answered = LAST_ANSWER.format("r.patch_id")
     rows = db.execute(
-        """
+        f"""
         WITH ranked AS (
             SELECT *, row_number() OVER (
                 PARTITION BY reason, predicted ORDER BY score DESC, id) AS rank
             FROM flags WHERE cycle = (SELECT max(id) FROM cycles)
         )
-        SELECT r.patch_id, min(r.reason), r.predicted, max(r.score), p.truth
+        SELECT r.patch_id, max(r.reason), r.predicted, max(r.score), p.truth
         FROM ranked r JOIN patches p ON p.id = r.patch_id
         WHERE (reason = 'audit' OR rank <= CASE reason WHEN 'uncertain' THEN ? ELSE ? END)
-            AND NOT EXISTS (SELECT 1 FROM labels l WHERE l.patch_id = r.patch_id)
+            AND coalesce({answered}, 'undone') = 'undone'
         GROUP BY r.patch_id
         ORDER BY min(r.reason = 'audit'), max(r.score) DESC, min(r.id)
-        """,
+        """,  # noqa: S608 - our own words
         [k, cold_start],
     ).fetchall()
     return [Question(*row) for row in rows]
@@ -204,15 +231,27 @@ def add_label(db: Database, patch_id: str, class_name: str, operator: str) -> No
     Raises:
         UserError: no such patch.
     """
+    add_answer(db, patch_id, CLASS, class_name, operator)
+
+
+def add_answer(
+    db: Database, patch_id: str, answer: str, class_name: str | None, operator: str
+) -> str:
+    """Record an answer of any kind; the id of its row. On the disk with the transaction.
+
+    Raises:
+        UserError: no such patch.
+    """
     if not db.execute("SELECT 1 FROM patches WHERE id = ?", [patch_id]).fetchone():
         raise UserError(f"patch {patch_id}: not in the store; `millsight device questions` lists")
     moment = stamp()
-    identity = json.dumps([patch_id, "class", class_name, operator, *moment])
+    identity = json.dumps([patch_id, answer, class_name, operator, *moment])
     label_id = hashlib.sha256(identity.encode()).hexdigest()
     db.execute(
-        "INSERT OR IGNORE INTO labels VALUES (?, ?, 'class', ?, ?, ?, ?, ?, ?)",
-        [label_id, patch_id, class_name, operator, *moment],
+        "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [label_id, patch_id, answer, class_name, operator, *moment],
     )
+    return label_id
 
 
 class LabelledPatches(NamedTuple):
@@ -243,9 +282,9 @@ def labelled_patches(db: Database) -> LabelledPatches:
 
 
 def is_labelled(db: Database, patch_id: str) -> bool:
-    """Whether any answer exists for a patch."""
-    row = db.execute("SELECT 1 FROM labels WHERE patch_id = ?", [patch_id]).fetchone()
-    return row is not None
+    """Whether a patch has an answer that was not taken back."""
+    row = db.execute("SELECT " + LAST_ANSWER.format("?"), [patch_id]).fetchone()
+    return row[0] not in {None, UNDONE}
 
 
 def flags_of_cycle(db: Database, cycle: int) -> list[tuple[str, str, str | None, float]]:

@@ -1,13 +1,17 @@
 """`millsight demo`: a compressed life of the appliance on one machine.
 
 Days and nights follow each other: the device inspects a day's frames and keeps its questions, the
-operator answers (the ground truth does), the night retrains, and the new model is in use in the
-morning. Every part is the one that runs on a shop floor; only the exchange between device and
-trainer is the shared store.
+operator answers (who opens the touch page, else the ground truth), the night retrains, and the new
+model is in use in the morning. Every part is the one that runs on a shop floor; only the exchange
+between device and trainer is the shared store.
 """
 
+import contextlib
 import json
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -39,6 +43,8 @@ from trainer.retrain import Retrained, retrain
 
 MARK = "# Made by `millsight demo`, which replaces this folder when it runs again.\n"
 OPERATOR = "ground truth"
+PATIENCE_S = 6.0
+"""Wait for a person's first and next answer before the ground truth gives the rest, in seconds."""
 QUESTION_SHARE = 0.03
 """Questions of a day as a share of all images: the paper's step (k = 9 for six classes of NEU)."""
 TEST_SHARE = 0.2
@@ -106,7 +112,8 @@ def demo(
     Parameters
     ----------
     headless
-        Plain lines instead of progress bars. The ground truth answers in any case.
+        Plain lines instead of progress bars, and no touch page: the ground truth answers at once.
+        Without it, whoever answers on the page has 6 s for each answer.
     nights
         Nights after the first one.
     frames
@@ -129,12 +136,27 @@ def demo(
         f"images, {per_day} questions a day; everything is in {data}"
     )
     results = []
-    for number in range(nights + 1):
-        results.append(live_one_day(settings, world, number, console, headless=headless))
-        if json_file is not None:
-            text = json.dumps({"nights": [asdict(result) for result in results]}, indent=2)
-            json_file.write_text(text + "\n", encoding="utf-8")
+    with contextlib.nullcontext() if headless else touch_page(data, console):
+        for number in range(nights + 1):
+            results.append(live_one_day(settings, world, number, console, headless=headless))
+            if json_file is not None:
+                text = json.dumps({"nights": [asdict(result) for result in results]}, indent=2)
+                json_file.write_text(text + "\n", encoding="utf-8")
     console.print(f"look around with: millsight device status -c {data / 'millsight.toml'}")
+
+
+@contextlib.contextmanager
+def touch_page(data: Path, console: Console) -> Iterator[None]:
+    """Serve the operators' page over the demo's store, as on a shop floor."""
+    config = str(data / "millsight.toml")
+    command = [sys.executable, "-m", "millsight", "review", "-c", config, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as page:
+        assert page.stdout is not None
+        try:
+            console.print(f"{page.stdout.readline().strip()} (answer there, or wait)")
+            yield
+        finally:
+            page.terminate()
 
 
 def live_one_day(
@@ -146,7 +168,7 @@ def live_one_day(
     console.print(
         f"day {number}: {summary.frames} frames at {summary.frames_per_second:.0f}/s: {verdicts}"
     )
-    answered = answer_questions(settings)
+    answered = answer_questions(settings, 0 if headless else PATIENCE_S)
     db = open_store(settings.device.data)
     labelled = labelled_patches(db)
     parent = in_force(db).model_id
@@ -186,16 +208,26 @@ def inspect_day(
     return InspectionLoop(settings, report, make_source).run()
 
 
-def answer_questions(settings: Settings) -> int:
-    """The ground truth answers every question that waits; how many there were."""
+def answer_questions(settings: Settings, patience_s: float) -> int:
+    """Every question that waits is answered; how many there were.
+
+    By people on the touch page, until none of them has answered for so many seconds; the rest by
+    the ground truth.
+    """
     db = open_store(settings.device.data)
     asking = settings.asking
-    questions = waiting(db, asking.k, asking.cold_start)
-    for question in questions:
+    count = left = len(waiting(db, asking.k, asking.cold_start))
+    last = time.monotonic()
+    while left and time.monotonic() - last < patience_s:
+        time.sleep(0.2)
+        before, left = left, len(waiting(db, asking.k, asking.cold_start))
+        if left != before:
+            last = time.monotonic()
+    for question in waiting(db, asking.k, asking.cold_start):
         assert question.truth is not None, "demo frames all have a known class"
         add_label(db, question.patch_id, question.truth, OPERATOR)
     db.close()
-    return len(questions)
+    return count
 
 
 def measure(

@@ -60,28 +60,32 @@ def metadata(**changes: object) -> ModelMetadata:
 MakeModel = Callable[..., Path]
 
 
+def model_file(path: Path, plates: NDArray[np.uint8], seed: int = 0, **changes: object) -> Path:
+    """Write a model with random weights, and baselines from the simulated patches."""
+    torch.manual_seed(seed)
+    network = GlobalPoolingNet("gapc", 4).eval()
+    with torch.no_grad():  # spread the predictions over the classes
+        features = network(torch.from_numpy(plates)).features
+        network.dense.weight *= 8
+        network.dense.bias[:] = -(network.dense.weight @ features.mean(0))
+    log_p = predict_log_probabilities(network, torch.from_numpy(plates)).numpy()
+    fitted = fit_baselines(log_p)
+    rows = [
+        row.tolist() if count else None
+        for row, count in zip(fitted.pdc, fitted.counts, strict=True)
+    ]
+    values = {"baselines": rows, "baseline_counts": fitted.counts.tolist()}
+    values |= {"thresholds": [0.05] * 4} | changes
+    export_model(weights_of(network), metadata(**values), plates, log_p, path)
+    return path
+
+
 @pytest.fixture
 def make_model(tmp_path: Path, plates: NDArray[np.uint8]) -> MakeModel:
-    """Makes a model file with random weights, and baselines from the simulated patches."""
+    """Makes a model file, as `model_file` does."""
 
     def make(seed: int = 0, name: str = "model.onnx", **changes: object) -> Path:
-        torch.manual_seed(seed)
-        network = GlobalPoolingNet("gapc", 4).eval()
-        with torch.no_grad():  # spread the predictions over the classes
-            features = network(torch.from_numpy(plates)).features
-            network.dense.weight *= 8
-            network.dense.bias[:] = -(network.dense.weight @ features.mean(0))
-        log_p = predict_log_probabilities(network, torch.from_numpy(plates)).numpy()
-        fitted = fit_baselines(log_p)
-        rows = [
-            row.tolist() if count else None
-            for row, count in zip(fitted.pdc, fitted.counts, strict=True)
-        ]
-        values = {"baselines": rows, "baseline_counts": fitted.counts.tolist()}
-        values |= {"thresholds": [0.05] * 4} | changes
-        path = tmp_path / name
-        export_model(weights_of(network), metadata(**values), plates, log_p, path)
-        return path
+        return model_file(tmp_path / name, plates, seed, **changes)
 
     return make
 

@@ -4,6 +4,8 @@ import itertools
 import json
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -12,7 +14,7 @@ import pytest
 
 from camera.milled_steel import CLASSES, random_patch
 from config.errors import UserError
-from device.store import open_store
+from device.store import add_label, get_state, open_store, waiting
 from trainer import demo
 from trainer.retrain import retrain
 from trainer.training import Training
@@ -75,6 +77,32 @@ def test_the_same_seed_asks_the_same_questions(quick: None, tmp_path: Path) -> N
     first = asked(tmp_path / "a", 5)
     assert first == asked(tmp_path / "b", 5)
     assert first != asked(tmp_path / "c", 6)
+
+
+def test_what_people_answer_counts_and_the_ground_truth_gives_the_rest(
+    quick: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "PATIENCE_S", 3.0)
+    frames = some_folders(tmp_path / "frames")
+
+    def answer_one() -> None:
+        while not (tmp_path / "demo" / "millsight.db").exists():
+            time.sleep(0.1)
+        db = open_store(tmp_path / "demo")
+        while (get_state(db, "loop") or {}).get("activity") != "stopped":  # the day goes on
+            time.sleep(0.1)
+        add_label(db, waiting(db, 1, 3)[0].patch_id, "worse", "anna")
+        db.close()
+
+    person = threading.Thread(target=answer_one)
+    person.start()
+    demo.demo(nights=0, frames=frames, data=tmp_path / "demo")
+    person.join()
+    assert "review page: http://127.0.0.1:" in capsys.readouterr().out
+    db = open_store(tmp_path / "demo")
+    operators = [row[0] for row in db.execute("SELECT operator FROM labels ORDER BY rowid")]
+    db.close()
+    assert operators == ["anna", "ground truth", "ground truth"]
 
 
 def test_an_earlier_demo_is_replaced_but_nothing_else(quick: None, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The touch page: operators answer the questions of the device."""

@@ -1,0 +1,111 @@
+"""The store as the touch page's server uses it: one connection, one thread."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from sqlite_utils import Database
+from starlette.exceptions import HTTPException
+
+from config.settings import Settings
+from device.review import queue
+from device.review.guard import secret_key
+from device.review.messages import Message, TakeBack, Tap
+from device.review.pages import HeatMaps, question_page
+from device.store import Question, exclusive, in_force, open_store, waiting
+
+BUSY_TIMEOUT_MS = 1500
+"""How long a request waits for a locked store before the page is told."""
+AHEAD = 2
+"""Questions a page has at once: the one on the screen and the next, already loaded."""
+
+T = TypeVar("T")
+
+
+class Desk:
+    """The store, and the one thread that works on it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Open the store.
+
+        Raises:
+            UserError: it cannot be opened.
+        """
+        self.settings = settings
+        self._db = open_store(settings.device.data)
+        self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        self._thread = ThreadPoolExecutor(1, "review-store")
+        self.key = secret_key(self._db)
+        self.heat = HeatMaps(settings)
+
+    async def work(self, task: Callable[[Database], T]) -> T:
+        """Do something with the store.
+
+        Raises:
+            HTTPException: 503, with what is wrong with the store as its detail.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, task, self._db)
+        except sqlite3.DatabaseError as error:
+            words = str(error)
+            state = next((word for word in ("locked", "full") if word in words), "damaged")
+            raise HTTPException(503, state) from None
+
+    def close(self) -> None:
+        """Finish what was begun, then close the store."""
+        self._thread.shutdown()
+        self._db.close()
+
+    def state(self, db: Database, message: Message, kept: Collection[str]) -> dict[str, Any]:
+        """What a page needs to go on: new questions, and how many wait."""
+        asking = self.settings.asking
+        waits = waiting(db, asking.k, asking.cold_start)
+        fresh: list[Question] = []
+        have = set(message.have) | set(kept)
+        while len(kept) + len(fresh) < AHEAD:
+            question = queue.claim_next(
+                db, message.holder, asking.k, asking.cold_start, have, waits
+            )
+            if question is None:
+                break
+            fresh.append(question)
+            have.add(question.patch_id)
+        return {
+            "questions": [question_page(db, q, self.settings.recipe) for q in fresh],
+            "waiting": len(waits),
+            "undoable": queue.count_undoable(db, message.holder),
+            "names": queue.new_names(db),
+            "model": in_force(db).model_id is not None,
+        }
+
+    def questions(self, db: Database, message: Message) -> dict[str, Any]:
+        """Prolong what a page has, and bring it what it lacks."""
+        with exclusive(db):
+            kept = queue.renew(db, message.holder, message.have)
+            return self.state(db, message, kept) | {"kept": kept}
+
+    def answer(self, db: Database, tap: Tap) -> dict[str, Any]:
+        """Store a tap, and bring the page a further question."""
+        outcome: queue.Outcome = "stored"
+        with exclusive(db):
+            if tap.answer == "skip":
+                queue.skip(db, tap.id, tap.patch, tap.holder)
+            else:
+                outcome = queue.answer(
+                    db, tap.id, tap.patch, tap.holder, tap.answer, tap.name, tap.operator
+                )
+            return self.state(db, tap, tap.have) | {"outcome": outcome}
+
+    def undo(self, db: Database, message: TakeBack) -> dict[str, Any]:
+        """Take back the page's last answer, and bring its question again."""
+        asking = self.settings.asking
+        with exclusive(db):
+            patch_id = queue.undo(db, message.id, message.holder, message.operator)
+            waits = {q.patch_id: q for q in waiting(db, asking.k, asking.cold_start)}
+            back = waits.get(patch_id or "")
+            have = [*message.have, *([back.patch_id] if back else [])]
+            question = question_page(db, back, self.settings.recipe) if back else None
+            return self.state(db, message, have) | {"question": question}

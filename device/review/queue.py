@@ -1,0 +1,204 @@
+"""The queue of questions as several screens share it: leases, answers, undo, skip.
+
+Plain functions over a `Database`. A holder is one open page. Each function is one transaction of
+its own, or part of the one that is open: what it returned from is on the disk with the commit.
+"""
+
+from collections.abc import Collection
+from typing import Literal
+
+from sqlite_utils import Database
+
+from device.clock import Stamp, stamp
+from device.store import (
+    SOMETHING_NEW,
+    UNDONE,
+    Question,
+    add_answer,
+    exclusive,
+    is_labelled,
+    waiting,
+)
+
+LEASE_S = 60.0
+"""How long a question stays with a page that is not heard of, in seconds."""
+UNDOABLE = 10
+"""Answers of a page that can be taken back."""
+
+Outcome = Literal["stored", "late"]
+"""`late`: another page has, or has answered, the question; nothing was stored."""
+
+
+def claim_next(
+    db: Database,
+    holder: str,
+    k: int,
+    cold_start: int,
+    have: Collection[str] = (),
+    waits: list[Question] | None = None,
+) -> Question | None:
+    """Lease the next question to a page for `LEASE_S`; None: nothing waits that is free.
+
+    Most unsure first, audits last, what this page skipped behind all others. `have` are patches
+    the page shows already; a lease it has without knowing (the reply was lost) comes first.
+    `waits` is what `waiting` returned in the same transaction, if it was asked already.
+    """
+    with exclusive(db):
+        holders = _holders(db)
+        skipped = _skipped(db, holder)
+        free = [
+            question
+            for question in (waiting(db, k, cold_start) if waits is None else waits)
+            if question.patch_id not in have and holders.get(question.patch_id, holder) == holder
+        ]
+        if not free:
+            return None
+        chosen = min(free, key=lambda q: (q.patch_id not in holders, skipped.get(q.patch_id, 0)))
+        _lease(db, chosen.patch_id, holder)
+        return chosen
+
+
+def renew(db: Database, holder: str, patch_ids: Collection[str]) -> list[str]:
+    """Prolong a page's leases; the patches that are still its own.
+
+    A lease that ran out is given again, unless another page has the patch or it has an answer.
+    """
+    with exclusive(db):
+        holders = _holders(db)
+        kept = [
+            patch_id
+            for patch_id in patch_ids
+            if holders.get(patch_id, holder) == holder
+            and _is_known(db, patch_id)
+            and not is_labelled(db, patch_id)
+        ]
+        for patch_id in kept:
+            _lease(db, patch_id, holder)
+        return kept
+
+
+def answer(
+    db: Database,
+    answer_id: str,
+    patch_id: str,
+    holder: str,
+    kind: str,
+    class_name: str | None,
+    operator: str,
+) -> Outcome:
+    """Store a tap; the same `answer_id` again is stored already.
+
+    A tap is late if another page holds the question now, or the patch has an answer: the first
+    one stands. A lease that ran out does no harm while nobody else took the question.
+
+    Raises:
+        UserError: no such patch.
+    """
+    with exclusive(db):
+        if db.execute("SELECT 1 FROM answers WHERE id = ?", [answer_id]).fetchone():
+            return "stored"
+        if is_labelled(db, patch_id) or _holders(db).get(patch_id, holder) != holder:
+            return "late"
+        label_id = add_answer(db, patch_id, kind, class_name, operator)
+        db.execute("INSERT INTO answers VALUES (?, ?, ?, NULL)", [answer_id, holder, label_id])
+        _release(db, patch_id, holder)
+    return "stored"
+
+
+def skip(db: Database, skip_id: str, patch_id: str, holder: str) -> None:
+    """Put a question behind all others of this page, and free it for other pages."""
+    with exclusive(db):
+        if _is_known(db, patch_id):
+            db.execute("INSERT OR IGNORE INTO skips VALUES (?, ?, ?)", [skip_id, holder, patch_id])
+            _release(db, patch_id, holder)
+
+
+def undo(db: Database, undo_id: str, holder: str, operator: str) -> str | None:
+    """Take back the last answer of a page: its patch waits again, leased to this page.
+
+    Of the last ten answers. The same `undo_id` again takes back nothing more. None: there is
+    nothing to take back.
+    """
+    with exclusive(db):
+        done = db.execute(
+            "SELECT l.patch_id FROM answers a JOIN labels l ON l.id = a.label_id WHERE a.id = ?",
+            [undo_id],
+        ).fetchone()
+        if done:
+            return str(done[0])
+        found = _undoable(db, holder)
+        if not found:
+            return None
+        answer_id, patch_id = found[0]
+        label_id = add_answer(db, patch_id, UNDONE, None, operator)
+        db.execute(
+            "INSERT INTO answers VALUES (?, ?, ?, ?)", [undo_id, holder, label_id, answer_id]
+        )
+        db.execute("DELETE FROM claims WHERE patch_id = ?", [patch_id])
+        _lease(db, patch_id, holder)
+        return patch_id
+
+
+def count_undoable(db: Database, holder: str) -> int:
+    """How many answers this page can take back."""
+    return len(_undoable(db, holder))
+
+
+def new_names(db: Database) -> list[str]:
+    """The names that operators gave to something new, the latest first."""
+    rows = db.execute(
+        "SELECT class FROM labels WHERE answer = ? GROUP BY class ORDER BY max(rowid) DESC",
+        [SOMETHING_NEW],
+    )
+    return [row[0] for row in rows]
+
+
+def _undoable(db: Database, holder: str) -> list[tuple[str, str]]:
+    """(answer id, patch id) of what a page can take back, the latest first."""
+    rows = db.execute(
+        """
+        SELECT a.id, l.patch_id FROM (
+            SELECT rowid AS number, id, label_id FROM answers
+            WHERE holder = ? AND undoes IS NULL ORDER BY rowid DESC LIMIT ?
+        ) a JOIN labels l ON l.id = a.label_id
+        WHERE l.rowid = (SELECT max(rowid) FROM labels WHERE patch_id = l.patch_id)
+        ORDER BY a.number DESC
+        """,
+        [holder, UNDOABLE],
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def _holders(db: Database) -> dict[str, str]:
+    """The holder of every leased patch."""
+    now = stamp()
+    rows = db.execute(
+        "SELECT patch_id, holder FROM claims WHERE boot_id = ? AND expires_ns > ?",
+        [now.boot_id, now.monotonic_ns],
+    )
+    return dict(rows.fetchall())
+
+
+def _skipped(db: Database, holder: str) -> dict[str, int]:
+    """When a page last skipped a patch, as a number that grows."""
+    rows = db.execute(
+        "SELECT patch_id, max(rowid) FROM skips WHERE holder = ? GROUP BY patch_id", [holder]
+    )
+    return dict(rows.fetchall())
+
+
+def _lease(db: Database, patch_id: str, holder: str) -> None:
+    now: Stamp = stamp()
+    expires = now.monotonic_ns + int(LEASE_S * 1e9)
+    db.execute(
+        "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)",
+        [patch_id, holder, expires, now.boot_id],
+    )
+
+
+def _release(db: Database, patch_id: str, holder: str) -> None:
+    db.execute("DELETE FROM claims WHERE patch_id = ? AND holder = ?", [patch_id, holder])
+
+
+def _is_known(db: Database, patch_id: str) -> bool:
+    return db.execute("SELECT 1 FROM patches WHERE id = ?", [patch_id]).fetchone() is not None

@@ -1,0 +1,510 @@
+// The review page: one question at a time, the next one loaded already. A tap is put into the
+// outbox, the next picture shows at once, and the reply to the delivery brings a further question.
+
+import * as outbox from "./outbox.js";
+import { listen, pictureChanged } from "./touch.js";
+
+const shared = JSON.parse(document.body.dataset.shared);
+const LETTERS = [..."abcdefghijklmnopqrstuvwxyz", " ", ..."0123456789-_"];
+const NAME = /^[\p{L}\p{N}_][\p{L}\p{N}_ .+-]{0,63}$/u;
+const POLL_MS = { asking: 15000, empty: 2000, trouble: 1000 };
+const NEWS_MS = 5000;
+const TIMEOUT_MS = 5000;
+
+const byId = (id) => document.getElementById(id);
+const newId = () => [...crypto.getRandomValues(new Uint8Array(16))]
+  .map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+const holder = sessionStorage.getItem("millsight.holder") ?? newId();
+sessionStorage.setItem("millsight.holder", holder);
+
+let language = localStorage.getItem("millsight.language");
+if (!(language in shared.texts)) language = shared.language;
+let operator = localStorage.getItem("millsight.operator");
+if (!shared.operators.includes(operator)) {
+  operator = shared.operators.length === 1 ? shared.operators[0] : null;
+}
+
+let screen = operator === null ? "people" : "review";  // review, people, names, write
+let condition = "loading";  // ok, loading, gone, locked, full, damaged
+let questions = [];         // the one on the screen, then those loaded ahead
+let known = { waiting: 0, undoable: 0, names: [], model: true };
+let page = 0;               // of answers, choices or keys
+let heat = false;
+let entry = "";
+let news = null;            // { text, until }
+let dark = false;
+let undoId = null;          // kept until a reply: a repeated undo takes back nothing more
+let shown = null;           // what the picture shows now
+const answered = new Map(); // patch -> question, for taking back what was not sent yet
+
+// --- words ---------------------------------------------------------------------------------
+
+function text(key, values = {}) {
+  return shared.texts[language][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
+function className(name) {
+  return name.replaceAll("_", " ");
+}
+
+function tell(key, values) {
+  news = { text: text(key, values), until: performance.now() + NEWS_MS };
+  setTimeout(render, NEWS_MS + 50);
+}
+
+// --- talking to the server -----------------------------------------------------------------
+
+let turn = Promise.resolve();
+function inTurn(task) {
+  turn = turn.then(task, task);
+  return turn;
+}
+
+function have(except) {
+  const patches = questions.map((question) => question.patch);
+  for (const tap of outbox.all()) if (tap.holder === holder) patches.push(tap.patch);
+  return [...new Set(patches)].filter((patch) => patch !== except).slice(0, 32);
+}
+
+// The reply, or null: the server is not there or cannot serve, and `condition` says why.
+async function post(path, body) {
+  let response;
+  try {
+    response = await fetch(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-CSRF-Token": shared.token },
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    if (response.status === 503) {
+      condition = (await response.json()).state;
+      return null;
+    }
+    if (response.ok || response.status === 409) {
+      const reply = await response.json();
+      condition = "ok";
+      return reply;
+    }
+  } catch {
+    condition = "gone";
+    return null;
+  }
+  if (response.status === 403) reloadOnce();
+  if (response.status === 422) return { refused: true };
+  condition = "gone";
+  return null;
+}
+
+function reloadOnce() {  // the session was renewed elsewhere: the page needs its token
+  const last = Number(sessionStorage.getItem("millsight.reloaded") ?? 0);
+  if (Date.now() - last < 10000) return;
+  sessionStorage.setItem("millsight.reloaded", Date.now());
+  location.reload();
+}
+
+function take(reply) {
+  const mine = new Set(have());
+  for (const question of reply.questions) {
+    if (!mine.has(question.patch)) questions.push(load(question));
+  }
+  known = reply;
+}
+
+function deliver() {
+  return inTurn(async () => {
+    let kept = false;
+    for (const tap of outbox.all()) {
+      const { key, ...body } = tap;
+      kept ||= condition !== "ok";
+      outbox.markSent(tap);
+      const reply = await post("/answers", { ...body, have: have(tap.patch) });
+      if (reply === null) break;
+      outbox.remove(tap);
+      answered.delete(tap.patch);
+      if (reply.refused) {
+        tell("news-refused");
+        continue;
+      }
+      if (reply.outcome === "late") tell("news-late");
+      else if (kept && outbox.all().length === 0) tell("news-delivered");
+      take(reply);
+    }
+    render();
+    plan();
+  });
+}
+
+function poll() {
+  return inTurn(async () => {
+    const before = questions[0]?.patch;
+    const reply = await post("/questions", { holder, have: have() });
+    if (reply && !reply.refused) {
+      const kept = new Set(reply.kept);
+      questions = questions.filter((question) => kept.has(question.patch));
+      if (before && questions[0]?.patch !== before && !dark) tell("news-moved");
+      take(reply);
+    }
+    for (const question of questions) if (!isLoaded(question)) load(question);
+    render();
+    plan();
+  });
+}
+
+let timer;
+function plan() {
+  clearTimeout(timer);
+  if (dark) return;  // nobody is here: the leases run out
+  const wait = condition !== "ok" ? "trouble" : questions.length ? "asking" : "empty";
+  timer = setTimeout(() => (outbox.all().length ? deliver().then(poll) : poll()), POLL_MS[wait]);
+}
+
+// --- pictures ------------------------------------------------------------------------------
+
+function load(question) {
+  question.images = {};
+  for (const kind of ["picture", "heat", "frame"]) {
+    if (!question[kind]) continue;
+    const image = new Image();
+    image.onload = () => { if (question === questions[0]) render(); };
+    image.src = question[kind];
+    question.images[kind] = image;
+  }
+  return question;
+}
+
+const isLoaded = (question) => question.images.picture.naturalWidth > 0;
+
+// --- what operators do ---------------------------------------------------------------------
+
+function give(answer, name, patch) {
+  const question = questions[0];
+  if (!question || question.patch !== patch || !isLoaded(question)) return;
+  questions.shift();
+  outbox.add({ id: newId(), holder, patch, answer, name, operator });
+  answered.set(patch, question);
+  if (answer !== "skip") {
+    known.waiting -= 1;
+    known.undoable = Math.min(10, known.undoable + 1);
+  }
+  screen = "review";
+  page = 0;
+  render();
+  deliver();
+}
+
+function takeBack() {
+  const unsent = outbox.lastUnsent(holder);
+  if (unsent && answered.has(unsent.patch)) {
+    outbox.remove(unsent);
+    questions.unshift(answered.get(unsent.patch));
+    if (unsent.answer !== "skip") {
+      known.waiting += 1;
+      known.undoable -= 1;
+    }
+    render();
+    return;
+  }
+  undoId ??= newId();
+  inTurn(async () => {
+    if (outbox.all().some((tap) => tap.holder === holder)) {
+      tell("news-undo-later");
+      return;
+    }
+    const reply = await post("/undo", { id: undoId, holder, operator, have: have() });
+    if (reply === null) tell("news-undo-later");
+    else {
+      undoId = null;
+      if (reply.question) {
+        questions = questions.filter((other) => other.patch !== reply.question.patch);
+        questions.unshift(load(reply.question));
+      } else if (!reply.refused) tell("news-no-undo");
+      if (!reply.refused) take(reply);
+    }
+    page = 0;
+    render();
+    plan();
+  });
+}
+
+function save(patch) {
+  const name = entry.trim();
+  if (!NAME.test(name)) return;
+  const same = shared.classes.find((other) => className(other) === className(name));
+  if (same) give("class", same, patch);
+  else give("something new", name, patch);
+}
+
+const actions = {
+  "heat": () => { if (questions[0]?.images.heat) heat = !heat; },
+  "answer": (button, patch) => {
+    const name = cells()[button.dataset.cell];
+    if (name) give("class", name, patch);
+  },
+  "cant-tell": (_, patch) => give("can't tell", null, patch),
+  "skip": (_, patch) => give("skip", null, patch),
+  "undo": takeBack,
+  "more": () => { page += 1; },
+  "menu": () => go("people"),
+  "something-new": () => { if (asking()) go(known.names.length ? "names" : "write"); },
+  "choice": (button, patch) => choices().cells[button.dataset.cell]?.act(patch),
+  "leave": () => go("review"),
+  "key": (button) => keys()[button.dataset.cell]?.act(),
+  "save": (_, patch) => save(patch),
+};
+
+function go(where) {
+  screen = where;
+  page = 0;
+  entry = "";
+  pictureChanged();  // what lies under the finger is another button now
+}
+
+// --- what the screens hold -----------------------------------------------------------------
+
+const asking = () => questions.length > 0 && isLoaded(questions[0]);
+
+// The answers of the present page by cell: guesses first, `No defect` always in the last cell.
+function cells() {
+  if (!asking()) return [];
+  const fixed = shared.passing.length === 1 ? shared.passing[0] : null;
+  const guesses = questions[0].guesses;
+  const others = shared.classes.filter((name) => !guesses.includes(name));
+  const ranked = [...guesses, ...others].filter((name) => name !== fixed);
+  const room = Math.min(ranked.length, shared.room.answers - (fixed === null ? 0 : 1));
+  const pages = Math.ceil(ranked.length / room);
+  page %= pages;
+  const here = ranked.slice(page * room, (page + 1) * room);
+  while (here.length < room) here.push(null);
+  return fixed === null ? here : [...here, fixed];
+}
+
+function paged(items, room) {
+  const pages = Math.ceil(items.length / room);
+  page %= pages;
+  const here = items.slice(page * room, (page + 1) * room);
+  while (here.length < room) here.push(null);
+  return here;
+}
+
+function choices() {
+  const room = shared.room.choices;
+  const back = { label: text("back"), act: () => go("review") };
+  const items = [];
+  if (screen === "people") {
+    for (const name of shared.operators) {
+      items.push({ label: name, pressed: name === operator, act: () => choose(name) });
+    }
+    for (const code of Object.keys(shared.texts)) {
+      const label = shared.texts[code].language;
+      items.push({ label, lang: code, pressed: code === language, act: () => speak(code) });
+    }
+  } else {
+    items.push({ label: text("write-name"), act: () => go("write") });
+    for (const name of known.names) {
+      items.push({ label: className(name), act: (patch) => { entry = name; save(patch); } });
+    }
+  }
+  const first = operator === null ? [] : [back];
+  const title = text(screen === "people" ? "who" : "new-which");
+  if (first.length + items.length <= room) return { title, cells: [...first, ...items] };
+  const more = { label: text("next-page"), act: () => { page += 1; } };
+  return { title, cells: [...first, ...paged(items, room - first.length - 1), more] };
+}
+
+function choose(name) {
+  operator = name;
+  localStorage.setItem("millsight.operator", name);
+  go("review");
+}
+
+function speak(code) {
+  language = code;
+  localStorage.setItem("millsight.language", code);
+}
+
+function keys() {
+  const letters = LETTERS.map((letter) => ({
+    label: letter === " " ? text("blank") : letter,
+    act: () => { if (entry.length < 64) entry += letter; },
+  }));
+  const erase = { label: text("erase"), act: () => { entry = entry.slice(0, -1); } };
+  const more = { label: text("next-page"), act: () => { page += 1; } };
+  const room = shared.room.keys;
+  if (letters.length + 1 <= room) return [...letters, erase];
+  return [...paged(letters, room - 2), erase, more];
+}
+
+// --- drawing -------------------------------------------------------------------------------
+
+function label(button, words, small = "") {
+  const shownLabel = button.querySelector(".label");
+  if (shownLabel.textContent !== words) shownLabel.textContent = words;
+  shownLabel.classList.toggle("long", words.length > (button.matches(".primary") ? 18 : 1));
+  const note = button.querySelector(".small");
+  if (note && note.textContent !== small) note.textContent = small;
+}
+
+function drawHeader() {
+  const question = questions[0];
+  const kept = outbox.all().length;
+  let words = "";
+  let notice = false;
+  if (news && performance.now() < news.until) [words, notice] = [news.text, true];
+  else if (condition !== "ok" && condition !== "loading") {
+    notice = true;
+    words = text(`${condition}-title`);
+    if (kept) words += `. ${text(kept === 1 ? "news-kept-one" : "news-kept", { count: kept })}`;
+  } else if (asking()) {
+    const guess = question.predicted ? className(question.predicted) : "";
+    const good = question.reason === "uncertain" && shared.passing.includes(question.predicted);
+    words = text(good ? "why-uncertain-good" : `why-${question.reason}`, { guess });
+  }
+  byId("why").textContent = words;
+  byId("count").textContent = known.waiting > 0 && !notice ? text("waiting", { count: known.waiting }) : "";
+  byId("header").classList.toggle("notice", notice);
+}
+
+function drawPicture() {
+  const question = asking() ? questions[0] : null;
+  byId("picture").hidden = question === null;
+  byId("frame").hidden = true;
+  if (question === null) {
+    shown = null;
+    return;
+  }
+  if (shown !== question.patch) {
+    heat = false;
+    shown = question.patch;
+    if (screen === "review") pictureChanged();
+  }
+  const hot = heat && question.images.heat?.naturalWidth > 0;
+  const image = hot ? question.images.heat : question.images.picture;
+  image.alt = text(hot ? "heat-alt" : "picture-alt");
+  const present = byId("picture").querySelector("img");
+  if (present !== image) present.replaceWith(image);
+  const hint = question.images.heat?.naturalWidth > 0 ? text(hot ? "hide-heat" : "show-heat") : "";
+  byId("hint").textContent = hint;
+  byId("picture").setAttribute("aria-pressed", String(hot));
+  const whole = question.images.frame;
+  if (whole && (shared.room.frame || hot)) {
+    whole.alt = text("frame-alt");
+    byId("frame").hidden = false;
+    byId("frame").classList.toggle("inset", !shared.room.frame);
+    byId("frame").replaceChildren(whole);
+  }
+}
+
+function drawMessage() {
+  byId("message").hidden = asking();
+  if (asking()) return;
+  let state = condition;
+  if (condition === "ok") {
+    if (questions.length) state = "loading";
+    else if (!known.model && known.waiting <= 0) state = "cold";
+    else state = known.waiting > 0 ? "elsewhere" : "empty";
+  }
+  const calm = ["empty", "elsewhere", "cold", "loading"].includes(state);
+  byId("message").classList.toggle("trouble", !calm);
+  byId("message-mark").textContent = calm ? { empty: "✓", cold: "1", loading: "…" }[state] ?? "→" : "!";
+  byId("message-title").textContent = text(`${state}-title`);
+  byId("message-text").textContent = text(`${state}-text`);
+}
+
+function drawAnswers() {
+  const here = cells();
+  for (const button of document.querySelectorAll("[data-tap=answer]")) {
+    const name = here[button.dataset.cell];
+    button.hidden = !name;
+    if (!name) continue;
+    const rank = questions[0].guesses.indexOf(name);
+    const good = shared.passing.includes(name);
+    let words = className(name);
+    if (good) words = text("no-defect") + (shared.passing.length > 1 ? ` · ${words}` : "");
+    label(button, words, rank < 0 ? "" : text(`guess-${rank + 1}`));
+  }
+  for (const name of ["undo", "skip", "cant-tell", "something-new", "more", "menu"]) {
+    const button = byId(`tool-${name}`);
+    if (!button) continue;
+    if (name === "menu") label(button, operator ?? "", text("answering"));
+    else label(button, text(name));
+    const idle = name === "undo" ? known.undoable === 0 : name !== "menu" && !asking();
+    button.setAttribute("aria-disabled", String(idle));
+  }
+}
+
+function drawChoices() {
+  const found = choices();
+  byId("choose-title").textContent = found.title;
+  for (const button of document.querySelectorAll("[data-tap=choice]")) {
+    const cell = found.cells[button.dataset.cell];
+    button.hidden = !cell;
+    if (!cell) continue;
+    label(button, cell.label);
+    button.lang = cell.lang ?? language;
+    button.setAttribute("aria-pressed", String(cell.pressed ?? false));
+  }
+}
+
+function drawKeys() {
+  const here = keys();
+  for (const button of document.querySelectorAll("[data-tap=key]")) {
+    const cell = here[button.dataset.cell];
+    button.hidden = !cell;
+    if (cell) label(button, cell.label);
+  }
+  byId("write-back").textContent = text("back");
+  byId("entry").textContent = entry;
+  byId("entry").setAttribute("aria-label", text("name-entry"));
+  label(byId("save"), text("save"));
+  byId("save").setAttribute("aria-disabled", String(!NAME.test(entry.trim())));
+}
+
+function render() {
+  if (!asking() && (screen === "names" || screen === "write")) go("review");
+  document.documentElement.lang = language;
+  document.title = text("title");
+  byId("title").textContent = text("title");
+  byId("review").hidden = screen !== "review";
+  byId("choose").hidden = screen !== "people" && screen !== "names";
+  byId("write").hidden = screen !== "write";
+  byId("dim").hidden = !dark;
+  drawPicture();
+  if (screen === "review") {
+    drawHeader();
+    drawMessage();
+    drawAnswers();
+  } else if (screen === "write") drawKeys();
+  else drawChoices();
+}
+
+// --- begin ---------------------------------------------------------------------------------
+
+listen({
+  dimAfter: shared.dim_after_s,
+  patch: () => questions[0]?.patch,
+  tap: (button, patch) => {
+    if (button.getAttribute("aria-disabled") === "true") return;
+    actions[button.dataset.tap](button, patch);
+    render();
+  },
+  key: (name) => {
+    if (screen !== "review") return;
+    const patch = questions[0]?.patch;
+    if (/^[1-9]$/.test(name)) {
+      const answer = cells()[Number(name) - 1];
+      if (answer) give("class", answer, patch);
+    } else if (name === "u") give("can't tell", null, patch);
+    else if (name === "z") takeBack();
+    else if (name === "h") actions.heat();
+    render();
+  },
+  dimmed: (yes) => {
+    dark = yes;
+    render();
+    if (dark) clearTimeout(timer);
+    else poll();
+  },
+});
+render();
+deliver().then(poll);

@@ -1,0 +1,310 @@
+"""The server over HTTP: what it refuses, what it acknowledges, and what kill -9 leaves."""
+
+import random
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from config.document import to_toml
+from config.settings import Asking, Device, Recipe, Review, Settings
+from device.store import STORE_FILE, open_store
+from tests.device.review.conftest import OTHER, Client, Server, answers_in, fill, serving
+
+
+@pytest.fixture
+def page(server: Server) -> Client:
+    client = server.client()
+    client.open()
+    return client
+
+
+@pytest.fixture(scope="module")
+def steady_page(steady_server: Server) -> Client:
+    client = steady_server.client()
+    client.open()
+    return client
+
+
+def stored(server: Server) -> int:
+    return len(answers_in(server.settings.device.data))
+
+
+def assert_readable(reply: httpx.Response, status: int) -> None:
+    """Refused with a page that a person can read, and with every header."""
+    assert reply.status_code == status
+    assert reply.headers["content-type"].startswith("text/html")
+    assert "Back to the questions" in reply.text
+    assert len(reply.text) < 2000
+    assert reply.headers["content-security-policy"].startswith("default-src 'self';")
+    assert reply.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_question_brings_its_pictures_and_the_models_ranked_guesses(steady_page: Client) -> None:
+    reply = steady_page.questions()
+    first, second = reply["questions"]
+    assert reply["waiting"] > 10
+    assert first["patch"] != second["patch"]
+    assert first["reason"] == "uncertain"
+    assert len(first["guesses"]) == 3
+    assert first["predicted"] == first["guesses"][0]
+    for kind, media in (("picture", "png"), ("heat", "png"), ("frame", "jpeg")):
+        picture = steady_page.http.get(first[kind])
+        assert picture.status_code == 200
+        assert picture.headers["content-type"] == f"image/{media}"
+        assert len(picture.content) > 3000
+    assert (
+        steady_page.http.get(first["heat"]).content
+        != steady_page.http.get(first["picture"]).content
+    )
+
+
+def test_a_tap_is_stored_and_brings_the_next_question(page: Client, server: Server) -> None:
+    first, second = (q["patch"] for q in page.questions()["questions"])
+    reply = page.tap("answer-1", first, have=[second])
+    assert reply.status_code == 200
+    (third,) = reply.json()["questions"]
+    assert third["patch"] not in {first, second}
+    assert answers_in(server.settings.device.data) == [(first, "class", "scratch")]
+
+
+def test_a_late_tap_is_refused_and_the_page_goes_on(
+    steady_page: Client, steady_server: Server
+) -> None:
+    first, second = (q["patch"] for q in steady_page.questions()["questions"])
+    other = steady_server.client(OTHER)
+    other.open()
+    late = other.tap("answer-1", first)
+    assert late.status_code == 409
+    assert late.json()["outcome"] == "late"
+    assert not {first, second} & {q["patch"] for q in late.json()["questions"]}
+    assert stored(steady_server) == 0
+
+
+def test_undo_brings_the_question_back(page: Client, server: Server) -> None:
+    first = page.questions()["questions"][0]["patch"]
+    assert page.tap("answer-1", first).json()["undoable"] == 1
+    body = {"holder": page.holder, "have": [], "id": "undo-one", "operator": "Anna"}
+    reply = page.post("/undo", body).json()
+    assert reply["question"]["patch"] == first
+    assert reply["undoable"] == 0
+    assert [answer for _, answer, _ in answers_in(server.settings.device.data)] == [
+        "class", "undone",
+    ]  # fmt: skip
+
+
+def test_a_missing_or_forged_token_or_origin_is_refused(
+    steady_page: Client, steady_server: Server
+) -> None:
+    patch = steady_page.questions()["questions"][0]["patch"]
+    good = steady_page.token
+    for token in ("", "x", "0" * 64, good[:-1]):
+        steady_page.token = token
+        assert_readable(steady_page.tap("answer-1", patch), 403)
+    steady_page.token = good
+    body = {"holder": steady_page.holder, "have": []}
+    assert_readable(steady_page.post("/questions", body, Origin="http://evil.example"), 403)
+    assert (
+        steady_page.post("/questions", body, Origin=steady_server.url.rstrip("/")).status_code
+        == 200
+    )
+    stranger = steady_server.client()
+    stranger.token = good  # somebody else's token, without the cookie
+    assert_readable(stranger.tap("answer-1", patch), 403)
+    assert stored(steady_server) == 0
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", ""]
+)
+def test_a_foreign_host_name_is_refused(steady_page: Client, host: str) -> None:
+    assert_readable(steady_page.http.get("/", headers={"Host": host}), 400)
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8080", "127.0.0.1:1", "[::1]:8080"])
+def test_the_names_of_this_machine_are_answered(steady_page: Client, host: str) -> None:
+    assert steady_page.http.get("/", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/patches/../../etc/passwd", "/patches/..%2f..%2fetc%2fpasswd.png", "/static/../app.py",
+        "/static/..%2fapp.py", "/static/%2e%2e/app.py", "/patches/%00.png", "/patches/.png",
+        "/heat/../../millsight.db/x.png", "/heat/x/" + "0" * 64 + ".png", "/frames/a/b.jpg",
+        "/patches/' OR 1=1 --.png", "/static/", "/nothing", "//etc/passwd",
+    ],
+)  # fmt: skip
+def test_tricks_in_paths_find_nothing(
+    steady_page: Client, steady_server: Server, path: str
+) -> None:
+    host, port = steady_server.url.removeprefix("http://").rstrip("/").split(":")
+    with socket.create_connection((host, int(port))) as raw:  # no client that tidies the path
+        line = path.replace(" ", "%20")
+        raw.sendall(f"GET {line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        reply = b"".join(iter(lambda: raw.recv(65536), b""))
+    assert reply.startswith(b"HTTP/1.1 404"), reply[:100]
+    assert b"There is nothing at this address." in reply
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"", 422), (b"{", 422), (b"[]", 422), (b"\xff\xfe", 422), (b"null", 422),
+        (b'{"holder": "holder-1", "have": [], "more": 1}', 422),
+        (b'{"holder": 7, "have": []}', 422),
+        (b'{"holder": "holder-1", "have": ["../x"]}', 422),
+        (b'{"holder": "<b>holder</b>", "have": []}', 422),
+        (b"[" * 10_000, 422), (b" " * 20_000, 413), (b"x" * 5_000_000, 413),
+    ],
+)  # fmt: skip
+def test_malformed_and_huge_bodies_are_refused(
+    steady_page: Client, content: bytes, status: int
+) -> None:
+    headers = {"X-CSRF-Token": steady_page.token, "Content-Type": "application/json"}
+    try:
+        reply = steady_page.http.post("/questions", content=content, headers=headers)
+    except httpx.WriteError:  # the steady_server hung up in the middle of megabytes: refused too
+        assert len(content) > 100_000
+        return
+    assert_readable(reply, status)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"operator": "<script>alert(1)</script>"}, {"operator": "Mallory"}, {"operator": ""},
+        {"name": "rust"}, {"name": None}, {"answer": "undone"}, {"answer": "can't tell"},
+        {"answer": "something new", "name": "<b>burr</b>"},
+        {"answer": "something new", "name": "x" * 65}, {"answer": "something new"},
+        {"id": "short"}, {"id": "' OR 1=1 --"}, {"have": ["0" * 63]}, {"have": ["0" * 64] * 33},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_answer_that_cannot_be_given_is_refused(
+    steady_page: Client, steady_server: Server, changes: dict[str, object]
+) -> None:
+    patch = steady_page.questions()["questions"][0]["patch"]
+    reply = steady_page.tap("answer-1", patch, **changes)
+    assert_readable(reply, 422)
+    assert "<script>" not in reply.text
+    assert stored(steady_server) == 0
+
+
+def test_other_methods_forms_and_patches_are_refused(
+    steady_page: Client, steady_server: Server
+) -> None:
+    assert_readable(steady_page.http.get("/answers"), 405)
+    form = steady_page.http.post(
+        "/answers", data={"a": "b"}, headers={"X-CSRF-Token": steady_page.token}
+    )
+    assert_readable(form, 415)
+    assert_readable(steady_page.tap("answer-1", "0" * 64), 404)
+    assert stored(steady_server) == 0
+
+
+def test_a_locked_store_is_told_and_a_tap_is_stored_afterwards(
+    page: Client, server: Server
+) -> None:
+    patch = page.questions()["questions"][0]["patch"]
+    other = sqlite3.connect(server.settings.device.data / STORE_FILE)
+    other.execute("BEGIN IMMEDIATE")
+    reply = page.tap("answer-1", patch)
+    assert (reply.status_code, reply.json()) == (503, {"state": "locked"})
+    other.close()
+    assert page.tap("answer-1", patch).status_code == 200
+    assert stored(server) == 1
+
+
+def test_an_open_page_outlives_a_restart_of_the_server(page: Client, server: Server) -> None:
+    patch = page.questions()["questions"][0]["patch"]
+    server.kill()
+    server.start_again()
+    assert page.tap("answer-1", patch).status_code == 200
+    assert stored(server) == 1
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(25, marks=pytest.mark.slow)])
+def test_every_acknowledged_tap_survives_kill_9_once(kills: int, tmp_path: Path) -> None:
+    """Taps go on while the server dies at random moments; a tap without a reply is repeated."""
+    settings = Settings(
+        device=Device(data=tmp_path / "data"),
+        recipe=Recipe(classes=["clean", "scratch"], pass_classes=["clean"]),
+        asking=Asking(k=1000),
+        review=Review(operators=["Anna"]),
+    )
+    db = open_store(settings.device.data)
+    fill(db, 200)
+    db.close()
+    with serving(settings) as server:
+        client = server.client()
+        client.open()
+        acknowledged: list[str] = []
+        ended = threading.Event()
+
+        def reach(number: int, patch: str) -> None:
+            status = 0
+            while not status:
+                try:
+                    status = client.tap(f"answer-{number}", patch).status_code
+                except httpx.TransportError:
+                    time.sleep(0.02)
+            assert status == 200
+
+        def taps() -> None:
+            while len(acknowledged) < 200:
+                try:
+                    question = client.questions()["questions"][0]
+                except httpx.TransportError:
+                    time.sleep(0.02)
+                    continue
+                reach(len(acknowledged), question["patch"])
+                acknowledged.append(question["patch"])
+                time.sleep(0.01)
+            ended.set()
+
+        operator = threading.Thread(target=taps)
+        operator.start()
+        rng = random.Random(0)
+        done = 0
+        while done < kills and not ended.wait(rng.uniform(0.05, 0.4)):
+            server.kill()
+            done += 1
+            server.start_again()
+        operator.join(120)
+        assert done > 2
+    labels = [patch for patch, _, _ in answers_in(settings.device.data)]
+    assert sorted(labels) == sorted(acknowledged)
+    assert len(set(labels)) == 200
+
+
+def run(tmp_path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    config = tmp_path / "millsight.toml"
+    config.write_text(to_toml(Settings(device=Device(data=tmp_path / "data"))))
+    command = [sys.executable, "-m", "millsight", "review", "-c", str(config), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "millsight.local"])
+def test_any_address_but_this_machines_own_is_refused(tmp_path: Path, host: str) -> None:
+    result = run(tmp_path, "--host", host)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"millsight: --host {host}: ")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        result = run(tmp_path, "--port", str(taken.getsockname()[1]))
+    assert result.returncode == 1
+    assert "Address already in use; name another with --port" in result.stderr
+    assert result.stderr.count("\n") == 1

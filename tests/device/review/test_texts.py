@@ -1,0 +1,53 @@
+"""Every language says everything, and nothing that nobody reads."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from config.errors import UserError
+from device.review.texts import languages, texts
+
+REVIEW = Path(__file__).parents[3] / "device" / "review"
+BUILT = {  # keys put together in the code, by what they are put together from
+    r"why-(uncertain|audit|cold-start)",
+    r"guess-[123]",
+    r"(empty|elsewhere|cold|loading|gone|locked|full|damaged)-(title|text)",
+    r"error-(host|forged|large|not-json|malformed|missing|other)",
+}
+
+
+@pytest.mark.parametrize("language", languages())
+def test_every_language_has_every_text_with_the_same_blanks(language: str) -> None:
+    english, other = texts("en"), texts(language)
+    assert other.keys() == english.keys()
+    for key, words in other.items():
+        assert words.strip() == words != ""
+        assert set(re.findall(r"\{\w+\}", words)) == set(re.findall(r"\{\w+\}", english[key])), key
+    if language != "en":
+        assert not [key for key in english if key != "language" and other[key] == english[key]]
+
+
+def test_no_text_is_unused_or_unknown() -> None:
+    files = [p for p in REVIEW.rglob("*") if p.suffix in {".py", ".js", ".html"}]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    keys = texts("en").keys()
+    unused = {
+        key
+        for key in keys
+        if not re.search(rf'["`.\[]{re.escape(key)}["`\b;,)]', code)
+        and not any(re.fullmatch(pattern, key) for pattern in BUILT)
+    }
+    assert unused <= {"language"}
+    asked = set(re.findall(r'(?:text|tell)\("([\w-]+)"', code)) | set(
+        re.findall(r't\["([\w-]+)"\]', code)
+    )
+    assert len(asked) > 15
+    assert asked <= keys
+    for reason in re.findall(r'HTTPException\(4\d\d, "([\w-]+)"', code):
+        assert f"error-{reason}" in keys
+
+
+def test_an_unknown_language_is_one_clear_line() -> None:
+    with pytest.raises(UserError, match=r"review\.language: xx: not spoken here; known: en, zh"):
+        texts("xx")
