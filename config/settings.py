@@ -277,7 +277,7 @@ class Trainer(Section):
     every patch of the new model is unsure until a threshold is known."""
     confident_share: float = Field(default=0.95, gt=0, lt=1)
     """Share of rightly judged unseen patches of a class that should count as sure."""
-    most_wrong: float = Field(default=0.05, gt=0, lt=1)
+    most_wrong: float = Field(default=0.1, gt=0, lt=1)
     """Largest share of the sure verdicts that may be wrong, estimated on unseen patches; until
     there are labels enough to promise it, every patch is unsure."""
 

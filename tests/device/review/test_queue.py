@@ -250,14 +250,18 @@ def test_whatever_happens_no_answer_is_stored_twice_or_on_anothers_question(
 
 CLAIMER = textwrap.dedent("""
     import sys
+    import time
     from pathlib import Path
     from device.review.queue import answer, claim_next
     from device.store import open_store
 
     db, holder = open_store(Path(sys.argv[1])), sys.argv[2]
+    print("ready", flush=True)
+    sys.stdin.readline()
     while (question := claim_next(db, holder, 1000, 1000)) is not None:
         patch = question.patch_id
         assert answer(db, f"{holder}-{patch}", patch, holder, "class", "x", holder) == "stored"
+        time.sleep(0.002)  # a person is slower still; SQLite itself is not fair
 """)
 
 
@@ -265,7 +269,15 @@ def test_two_processes_answer_500_questions_and_none_twice(tmp_path: Path) -> No
     db = open_store(tmp_path)
     ids = fill(db, 500)
     commands = [[sys.executable, "-c", CLAIMER, str(tmp_path), name] for name in (HOLDER, OTHER)]
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for command in commands]
+    pipe = subprocess.PIPE
+    processes = [subprocess.Popen(c, stdin=pipe, stdout=pipe, stderr=pipe) for c in commands]
+    for process in processes:  # on a busy machine one could be through before the other starts
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
     errors = [process.communicate(timeout=120)[1] for process in processes]
     assert errors == [b"", b""]
     rows = db.execute("SELECT patch_id, operator FROM labels").fetchall()
