@@ -46,11 +46,11 @@ def read_grey(path: Path) -> GreyImage:
         UserError: the file cannot be read, or is not a whole image.
     """
     try:
-        data = path.read_bytes()
+        data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
+        image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
     except cv2.error:  # a header that claims more pixels than OpenCV takes
         image = None
     if image is None:

@@ -41,15 +41,22 @@ class QualityGate:
         settings = self._settings
         if settings.frozen_after and self._same_as_last(image) >= settings.frozen_after:
             return "frozen"
-        dark, bright = settings.max_dark_share * image.size, settings.max_bright_share * image.size
-        if settings.max_dark_share < 1 and cv2.countNonZero((image <= DARK).view(np.uint8)) > dark:
+        (mean,), (deviation,) = (value.ravel() for value in cv2.meanStdDev(image))
+        dark, bright = settings.max_dark_share, settings.max_bright_share
+        # Pixels are counted only where the mean allows so many of them to be dark or bright.
+        if (
+            dark < 1
+            and mean <= dark * DARK + (1 - dark) * 255
+            and cv2.countNonZero((image <= DARK).view(np.uint8)) > dark * image.size
+        ):
             return "dark"
         if (
-            settings.max_bright_share < 1
-            and cv2.countNonZero((image >= BRIGHT).view(np.uint8)) > bright
+            bright < 1
+            and mean >= bright * BRIGHT
+            and cv2.countNonZero((image >= BRIGHT).view(np.uint8)) > bright * image.size
         ):
             return "bright"
-        if float(cv2.meanStdDev(image)[1][0, 0]) < settings.min_contrast:
+        if deviation < settings.min_contrast:
             return "empty"
         if settings.min_sharpness > 0 and sharpness(image) < settings.min_sharpness:
             return "blurred"
