@@ -27,8 +27,9 @@ def test(
     """
     import numpy as np  # noqa: PLC0415
 
+    from camera.opening import open_source  # noqa: PLC0415
     from camera.quality import QualityGate, sharpness  # noqa: PLC0415
-    from camera.source import Event, open_source  # noqa: PLC0415
+    from camera.source import Event  # noqa: PLC0415
 
     if frames < 1:
         raise UserError(f"--frames: found {frames}; allowed is 1 or more")

@@ -1,7 +1,8 @@
 """The contract of a camera: frames with their times, and events when something happens.
 
-A source is an object with `live`, `frames()` and `close()`; `open_source` makes the one that the
-settings name. New kinds of camera are one more file beside `folder.py`, `stream.py`, `vmc220.py`.
+A source is an object with `live`, `frames()` and `close()`; `camera.opening.open_source` makes the
+one that the settings name. New kinds of camera are one more file beside `folder.py`, `stream.py`,
+`vmc220.py`.
 """
 
 import threading
@@ -12,8 +13,6 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-
-from config.settings import Camera
 
 GreyImage: TypeAlias = NDArray[np.uint8]
 
@@ -114,25 +113,3 @@ class Pace:
                 self._next -= late
             return not self._closed.wait(min(max(late, 0), threading.TIMEOUT_MAX))
         return not self._closed.is_set()
-
-
-def open_source(settings: Camera, classes: list[str], report: Report) -> Source:
-    """The source that `camera.source` names.
-
-    `classes` are the recipe's: folders named so are ground truth. Each kind imports only what it
-    needs.
-
-    Raises:
-        UserError: the settings cannot work.
-    """
-    if settings.source == "folder":
-        from camera.folder import FolderSource  # noqa: PLC0415
-
-        return FolderSource(settings.folder, classes, report)
-    if settings.source == "opencv":
-        from camera.stream import StreamSource  # noqa: PLC0415
-
-        return StreamSource(settings.opencv, report)
-    from camera.vmc220 import Vmc220Source  # noqa: PLC0415
-
-    return Vmc220Source(settings.vmc220)

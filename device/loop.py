@@ -9,8 +9,9 @@ import numpy as np
 from sqlite_utils import Database
 
 from camera.capture import Capture, Captured
+from camera.opening import open_source
 from camera.quality import QualityGate
-from camera.source import Event, Report, Source, open_source
+from camera.source import Event, Report, Source
 from config.errors import UserError
 from config.settings import Settings
 from device.activation import check_recipe, model_path

@@ -35,6 +35,6 @@ def neu_demo(target: Path) -> None:
         xlim=(0, 50),
     )
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower center", frameon=False)
+    axes.legend(loc="lower left", frameon=False)
     figure.savefig(target)
     plt.close(figure)
