@@ -20,6 +20,17 @@ from device.store import STORE_FILE, decode_png, open_store
 from tests.device.conftest import MakeModel
 
 
+def device_run(settings: Settings, make_model: MakeModel) -> list[str]:
+    """The command that runs a device with these settings and a model in use."""
+    data = settings.device.data
+    db = open_store(data)
+    activate(db, make_model(), settings, "test")
+    db.close()
+    config = data / "millsight.toml"
+    config.write_text(to_toml(settings))
+    return [sys.executable, "-m", "millsight", "device", "run", "-c", str(config)]
+
+
 @pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.slow)])
 def test_every_reported_flag_survives_kill_9(
     kills: int, tmp_path: Path, make_model: MakeModel
@@ -29,15 +40,10 @@ def test_every_reported_flag_survives_kill_9(
         recipe=Recipe(classes=list(CLASSES), pass_classes=["clean"]),
         asking=Asking(k=50, audit_share=0.3),  # some hundred flags a second
     )
-    db = open_store(tmp_path)
-    activate(db, make_model(), settings, "test")
-    db.close()
-    config = tmp_path / "millsight.toml"
-    config.write_text(to_toml(settings))
+    command = device_run(settings, make_model)
     rng = random.Random(0)
     reported: set[str] = set()
     for _ in range(kills):
-        command = [sys.executable, "-m", "millsight", "device", "run", "-c", str(config)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         first = process.stdout.readline()  # the model is in use: frames are being judged
@@ -70,12 +76,7 @@ def check(folder: Path, reported: set[str]) -> None:
 
 def test_ctrl_c_ends_cleanly_with_everything_counted(tmp_path: Path, make_model: MakeModel) -> None:
     settings = Settings(device=Device(data=tmp_path))
-    db = open_store(tmp_path)
-    activate(db, make_model(), settings, "test")
-    db.close()
-    config = tmp_path / "millsight.toml"
-    config.write_text(to_toml(settings))
-    command = [sys.executable, "-m", "millsight", "device", "run", "-c", str(config)]
+    command = device_run(settings, make_model)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.readline()
@@ -102,12 +103,7 @@ def test_inspection_goes_on_when_nobody_reads_its_lines(
         camera=Camera(vmc220=Vmc220Source(frames=150)),
         asking=Asking(audit_share=1),
     )
-    db = open_store(tmp_path)
-    activate(db, make_model(), settings, "test")
-    db.close()
-    config = tmp_path / "millsight.toml"
-    config.write_text(to_toml(settings))
-    command = [sys.executable, "-m", "millsight", "device", "run", "-c", str(config), "--verdicts"]
+    command = [*device_run(settings, make_model), "--verdicts"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stderr is not None
@@ -129,12 +125,7 @@ def test_lines_of_two_threads_are_never_mixed(tmp_path: Path, make_model: MakeMo
         camera=Camera(vmc220=Vmc220Source(frames=200)),
         asking=Asking(audit_share=1),
     )
-    db = open_store(tmp_path)
-    activate(db, make_model(), settings, "test")
-    db.close()
-    config = tmp_path / "millsight.toml"
-    config.write_text(to_toml(settings))
-    command = [sys.executable, "-m", "millsight", "device", "run", "-c", str(config), "--verdicts"]
+    command = [*device_run(settings, make_model), "--verdicts"]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     lines = output.splitlines()
     assert sum(1 for line in lines if line.startswith("{") and json.loads(line)) == 200
