@@ -22,6 +22,7 @@ from device.store import (
     add_label,
     decode_png,
     explain_errors,
+    flags_of_cycle,
     in_force,
     open_store,
     start_cycle,
@@ -135,6 +136,10 @@ def test_an_answered_patch_is_not_asked_again(
     again = {patch for patch, _ in questions(settings)}
     assert again
     assert not again & set(answered)
+    db = open_store(settings.device.data)  # nor does it take up the quota of the others
+    kept = {patch for patch, *_ in flags_of_cycle(db, in_force(db).cycle)}
+    db.close()
+    assert not kept & set(answered)
 
 
 def test_a_kept_frame_holds_everything_about_it(
@@ -353,3 +358,4 @@ def test_keeping_goes_on_when_the_disk_has_room_again(
     assert "not-kept" not in kinds
     assert kinds.count("flagged") == summary.kept
     assert summary.frames == 240
+    assert summary.not_kept <= 40  # what had been read ahead; all the rest is kept again
