@@ -221,6 +221,22 @@ class Asking(Section):
     """Share of all patches asked about at random: the honest estimate of accuracy."""
     seed: int = Field(default=0, ge=0)
     """Seed of the random draws."""
+    labels_per_shift: int = Field(default=100, ge=0, le=1000000)
+    """Answers asked of the operators in a shift; then the page stops asking. 0: no limit."""
+    repeat_share: float = Field(default=0.05, ge=0, le=0.5)
+    """Share of the questions that were answered by somebody else before, to see whether operators
+    agree; such a repeat looks like any other question."""
+
+
+class Keeping(Section):
+    """Which pictures are kept besides those that are asked about."""
+
+    defects_per_minute: int = Field(default=60, ge=0, le=100000)
+    """Failed frames of which a picture is kept, per minute; 0 keeps none."""
+    alike: int = Field(default=20, ge=1, le=1000)
+    """Near-identical patches kept in one group; further ones are judged, and not kept."""
+    low_disk_mb: int = Field(default=1000, ge=0)
+    """Free space under which the pages warn that the disk is nearly full, in megabytes."""
 
 
 class Device(Section):
@@ -232,15 +248,35 @@ class Device(Section):
     """Folder for the store and the models. Relative paths start at the settings file."""
     threads: int = Field(default=1, ge=1, le=64)
     """Threads of one inference. One is fastest for this network."""
+    live: Path | None = Field(default=None, strict=False)
+    """File for what the live page shows, rewritten several times a second while somebody looks at
+    it; a path in memory, such as `/run/millsight/live.db`, spares a flash disk. Default:
+    `live.db` in `data`."""
 
 
 class Review(Section):
-    """The touch page on which operators answer questions."""
+    """The touch pages: live view, questions, today, models, people."""
 
+    host: str = Field(default="127.0.0.1", min_length=1)
+    """Address to listen at. Another one than this machine's own (127.0.0.1, ::1) demands a
+    password: `millsight people password`."""
     port: int = Field(default=8080, ge=1, le=65535)
-    """TCP port of the page, on this machine only."""
+    """TCP port of the pages."""
+    host_names: list[Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.:\[\]-]{1,253}$")]] = []
+    """Names and addresses under which browsers elsewhere reach the pages; others are refused."""
     operators: list[Name] = Field(default=["operator"], min_length=1, max_length=100)
-    """Names that an operator taps to say who is answering."""
+    """Names that an operator taps to say who is answering; `millsight people pin` gives a PIN."""
+    supervisors: list[Name] = Field(default=[], max_length=100)
+    """Names that may go back to an earlier model, each with a PIN of `millsight people pin`."""
+    supervisor_timeout_s: float = Field(default=180, ge=10, le=86400)
+    """Idle time after which a supervisor is logged out, in seconds."""
+    session_timeout_s: float = Field(default=28800, ge=60, le=604800)
+    """Idle time after which an operator with a PIN is logged out, and the network's password is
+    asked again, in seconds."""
+    shifts: list[Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]] = Field(
+        default=["06:00", "14:00", "22:00"], min_length=1, max_length=24
+    )
+    """When shifts begin, as local time."""
     language: Name = "en"
     """Language the page starts in: `en`, `zh`, or that of another file in
     `device/review/languages`."""
@@ -262,6 +298,16 @@ class Review(Section):
                 f"panel_width_px and panel_height_px are {self.panel_width_px} and "
                 f"{self.panel_height_px}: no side may be over twice the other"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_different(self) -> Self:
+        names = [*self.operators, *self.supervisors]
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"operators and supervisors name {twice!r} twice")
+        if self.shifts != sorted(set(self.shifts)):
+            raise ValueError("shifts must be in order, each once")
         return self
 
 
@@ -289,5 +335,6 @@ class Settings(Section):
     camera: Camera = Camera()
     recipe: Recipe = Recipe()
     asking: Asking = Asking()
+    keeping: Keeping = Keeping()
     review: Review = Review()
     trainer: Trainer = Trainer()

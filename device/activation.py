@@ -1,12 +1,15 @@
 """Bringing a model into use: checked first, then switched to in one step."""
 
 import os
+import statistics
+import time
 from pathlib import Path
 
+import numpy as np
 from sqlite_utils import Database
 
 from config.errors import UserError
-from config.settings import Recipe, Settings
+from config.settings import PATCH_SIZE, Recipe, Settings
 from device.model import Model, ModelMetadata, load_model_bytes, read_model_file
 from device.store import STORE_FILE, add_model, explain_errors, record_activation
 
@@ -48,10 +51,22 @@ def activate(db: Database, file: Path, settings: Settings, reason: str) -> Model
         write_durably(path, content)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    latency_ms = measure_latency(model)
     with explain_errors(data / STORE_FILE), db.atomic():
-        add_model(db, model)
+        add_model(db, model, latency_ms)
         record_activation(db, model.id, reason)
     return model
+
+
+def measure_latency(model: Model) -> float:
+    """The time of one patch through a model on this device, in milliseconds: median of 15."""
+    patch = np.zeros((1, PATCH_SIZE, PATCH_SIZE), np.uint8)
+    times = []
+    for _ in range(15):
+        began = time.perf_counter()
+        model.log_probabilities(patch)
+        times.append(time.perf_counter() - began)
+    return 1000 * statistics.median(times)
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -24,8 +24,10 @@ from device.clock import stamp
 from device.store import (
     STORE_FILE,
     Counted,
+    Scored,
     add_counts,
     add_event,
+    add_scores,
     encode_jpeg,
     encode_png,
     explain_errors,
@@ -50,11 +52,15 @@ class KeptPatch:
     """uint8 [200, 200]."""
     region: Region
     reason: str
-    """`uncertain`, `audit` or `cold-start`."""
+    """`uncertain`, `audit`, `cold-start` or `defect`."""
     score: float
     predicted: str | None = None
     draw_probability: float | None = None
     log_probabilities: list[float] | None = None
+    fingerprint: bytes | None = None
+    """What near-identical patches share (`device.alike`)."""
+    alike: str | None = None
+    """The patch that is asked about instead of this near-identical one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,8 @@ class KeptFrame:
 
     frame: Frame
     recipe: str
+    part: str
+    lot: str
     cycle: int
     model_id: str | None
     verdict: str
@@ -72,9 +80,10 @@ class KeptFrame:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Frames counted since the last time, and the loop's state of now."""
+    """Frames and scores counted since the last time, and the loop's state of now."""
 
     frames: Counter[Counted]
+    scores: Counter[Scored]
     state: dict[str, Any]
 
 
@@ -181,6 +190,7 @@ class Keeper:
             return
         if isinstance(item, Counts):
             add_counts(db, item.frames.items())
+            add_scores(db, item.scores.items())
             set_state(db, "loop", item.state)
             return
         kept, jpeg, pngs = item
@@ -190,25 +200,31 @@ class Keeper:
         frame_id = hashlib.sha256(identity.encode()).hexdigest()
         height, width = frame.image.shape
         db.execute(
-            "INSERT OR IGNORE INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+            "?, ?)",
             [
                 frame_id, self._device, frame.sequence, *moment, frame.origin, width, height,
                 kept.recipe, kept.model_id, kept.verdict, kept.verdict_class, jpeg,
+                kept.part, kept.lot,
             ],
         )  # fmt: skip
         for patch, png in zip(kept.patches, pngs, strict=True):
             r = patch.region
             truth = frame.truth_at((r.x, r.y, r.width, r.height))
             db.execute(
-                "INSERT OR IGNORE INTO patches VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [patch.id, self._device, r.x, r.y, r.width, r.height, png, truth],
-            )
+                "INSERT OR IGNORE INTO patches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    patch.id, self._device, r.x, r.y, r.width, r.height, png, truth,
+                    patch.fingerprint,
+                ],
+            )  # fmt: skip
             log_p = patch.log_probabilities
             db.execute(
                 "INSERT OR IGNORE INTO flags (patch_id, frame_id, cycle, reason, predicted, score, "
-                "draw_probability, log_probabilities) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "draw_probability, log_probabilities, alike) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     patch.id, frame_id, kept.cycle, patch.reason, patch.predicted, patch.score,
                     patch.draw_probability, None if log_p is None else json.dumps(log_p),
+                    patch.alike,
                 ],
             )  # fmt: skip

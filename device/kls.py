@@ -91,3 +91,20 @@ STRATEGIES: dict[str, Callable[[NDArray[np.floating], Baselines], Floats]] = {
     "kls_floor": kls_floor,
 }
 """Scores by the name that `asking.strategy` gives them."""
+
+
+BINS_PER_DECADE = 4
+LEAST_BIN, MOST_BIN = -20, 8
+"""Bins of scores: the first holds everything under 1e-5 nats, the last everything over 100."""
+
+
+def score_bins(scores: Floats) -> Ints:
+    """The logarithmic bin of each score, float64 [N] to int64 [N]: four bins to a decade."""
+    with np.errstate(divide="ignore"):
+        bins = np.floor(BINS_PER_DECADE * np.log10(scores))
+    return np.asarray(np.clip(bins, LEAST_BIN, MOST_BIN), np.int64)
+
+
+def bin_edge(number: int) -> float:
+    """The score at which a bin begins, in nats."""
+    return float(10 ** (number / BINS_PER_DECADE))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlite_utils import Database
 
 from camera.capture import Capture, Captured
@@ -17,9 +18,10 @@ from config.settings import Settings
 from device.activation import check_recipe, model_path
 from device.asking import Asker
 from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
+from device.kls import score_bins
 from device.model import Model, load_model
-from device.patches import Cutter
-from device.store import STORE_FILE, Counted, explain_errors, in_force, open_store
+from device.patches import Cut, Cutter, patch_id
+from device.store import STORE_FILE, Counted, InForce, Scored, explain_errors, in_force, open_store
 from device.verdict import Verdict, frame_verdict, judge
 
 FRAMES_AT_ONCE = 8
@@ -62,6 +64,27 @@ class FrameResult:
     verdict_class: str | None
 
 
+class RateLimit:
+    """Allows so many a minute, up to ten seconds' worth of them at once."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._room = self._most = max(1.0, per_minute / 6)
+        self._last_ns = 0
+
+    def allows(self, monotonic_ns: int) -> bool:
+        """Whether one more may be had at this moment."""
+        if not self._per_minute:
+            return False
+        gained = (monotonic_ns - self._last_ns) * self._per_minute / 60e9
+        self._room = min(self._most, self._room + gained)
+        self._last_ns = monotonic_ns
+        if self._room < 1:
+            return False
+        self._room -= 1
+        return True
+
+
 class InspectionLoop:
     """Judges the frames of a source until it ends or `stop` is called.
 
@@ -93,9 +116,12 @@ class InspectionLoop:
         self._capture = Capture(source, QualityGate(settings.camera.quality))
         self._cutter = Cutter(settings.recipe)
         self._counts: Counter[Counted] = Counter()
+        self._bins: Counter[tuple[int, int]] = Counter()
+        self._scores: Counter[Scored] = Counter()
+        self._defects = RateLimit(settings.keeping.defects_per_minute)
         self._wrong_sizes: set[tuple[int, ...]] = set()
         self._model: Model | None = None
-        self._activation = 0
+        self._now = InForce(0, None, 0, "", "")
         self.summary = Summary()
 
     def stop(self) -> None:
@@ -142,7 +168,8 @@ class InspectionLoop:
                 raise
             self._report(Event("store", str(error)))
             return asker
-        if now.activation != self._activation and now.model_id is not None:
+        self._gather_scores()  # of the model and part until now
+        if now.activation != self._now.activation and now.model_id is not None:
             path = model_path(data, now.model_id)
             try:
                 model = load_model(path, self._settings.device.threads)
@@ -153,7 +180,7 @@ class InspectionLoop:
             else:
                 self._model = model
                 self._event(Event("model", f"{model.id[:12]} in use"))
-        self._activation = now.activation
+        self._now = now
         if asker is None or now.cycle != asker.cycle:
             return Asker(self._settings, db, now.cycle)
         return asker
@@ -167,6 +194,9 @@ class InspectionLoop:
         predicted, scores, unsure = [], [], []
         if good and model is not None:
             judged = judge(model, good[0] if len(good) == 1 else np.concatenate(good))
+            self._bins.update(
+                zip(judged.predicted.tolist(), score_bins(judged.scores).tolist(), strict=True)
+            )
             # Python's own numbers: for the few patches of a frame they are faster than arrays.
             predicted, scores, unsure = (
                 array.tolist() for array in (judged.predicted, judged.scores, judged.unsure)
@@ -190,7 +220,27 @@ class InspectionLoop:
             self._conclude(captured, None, verdict, name)
             log_p = judged.log_probabilities[part]
             kept = asker.choose(*cut, predicted[part], scores[part], log_p)
+            if verdict == "fail" and self._defects.allows(captured.frame.monotonic_ns):
+                i = next(
+                    i for i, c in enumerate(predicted[part]) if c == index and not unsure[part][i]
+                )
+                kept.append(self._defect(cut, i, model, scores[part][i], log_p[i]))
             self._keep(captured, verdict, name, asker, kept)
+
+    def _defect(
+        self, cut: Cut, i: int, model: Model, score: float, log_p: NDArray[np.float32]
+    ) -> KeptPatch:
+        """The patch that failed its frame: kept as evidence, asked of nobody."""
+        patch, region = cut.patches[i].copy(), cut.regions[i]
+        return KeptPatch(
+            patch_id(patch, self._settings.device.name, region),
+            patch,
+            region,
+            "defect",
+            score,
+            model.metadata.classes[int(log_p.argmax())],
+            log_probabilities=log_p.tolist(),
+        )
 
     def _keep(
         self,
@@ -205,7 +255,17 @@ class InspectionLoop:
         model_id = None if self._model is None else self._model.id
         recipe = self._settings.recipe.name
         if self._keeper.put(
-            KeptFrame(captured.frame, recipe, asker.cycle, model_id, verdict, name, patches)
+            KeptFrame(
+                captured.frame,
+                recipe,
+                self._now.part,
+                self._now.lot,
+                asker.cycle,
+                model_id,
+                verdict,
+                name,
+                patches,
+            )
         ):
             self.summary.kept += len(patches)
         else:
@@ -218,13 +278,25 @@ class InspectionLoop:
         minute = captured.frame.wall_ns // 60_000_000_000
         model_id = "" if self._model is None else self._model.id
         what = (verdict or "fault", fault or name or "")
-        self._counts[minute, model_id, self._settings.recipe.name, *what] += 1
+        recipe, now = self._settings.recipe.name, self._now
+        self._counts[minute, model_id, recipe, *what, now.part, now.lot] += 1
         self.summary.frames += 1
         self.summary.verdicts[what[0]] += 1
         if self._on_frame is not None:
             self._on_frame(FrameResult(captured, verdict, fault or name))
 
+    def _gather_scores(self) -> None:
+        """Put the scores counted so far down to the present hour, model and part."""
+        if self._model is None or not self._bins:
+            return
+        hour = time.time_ns() // 3_600_000_000_000
+        classes = self._model.metadata.classes
+        for (c, number), patches in self._bins.items():
+            self._scores[hour, self._model.id, classes[c], self._now.part, number] += patches
+        self._bins.clear()
+
     def _hand_over_counts(self, activity: str) -> None:
+        self._gather_scores()
         summary = self.summary
         summary.dropped = self._capture.dropped
         state = {
@@ -237,8 +309,9 @@ class InspectionLoop:
             "recipe": self._settings.recipe.name,
             "wall_ns": time.time_ns(),
         }
-        if self._keeper.put(Counts(self._counts, state)):  # else count on until the disk has room
-            self._counts = Counter()
+        # Else count on until the disk has room.
+        if self._keeper.put(Counts(self._counts, self._scores, state)):
+            self._counts, self._scores = Counter(), Counter()
 
     def _event(self, event: Event) -> None:
         """Report what happened, and store it."""

@@ -143,3 +143,95 @@ def m002_review(db: Database) -> None:
         "CREATE INDEX skips_holder ON skips (holder)",
     ):
         db.execute(statement)
+
+
+@migrations()
+def m003_shop_floor(db: Database) -> None:
+    """Parts and lots, near-identical patches, repeats, people, and what the pages count.
+
+    A `defect` is a further reason of a flag: the picture of a failed frame, asked of nobody.
+    """
+    for statement in f"""
+        CREATE TABLE lots (        -- the last row is the lot in work
+            id INTEGER PRIMARY KEY,
+            part TEXT NOT NULL,    -- part number; '': none was named
+            lot TEXT NOT NULL,     -- '': none was named
+            who TEXT NOT NULL,
+            {STAMP}
+        ) STRICT;
+        ALTER TABLE frames ADD COLUMN part TEXT NOT NULL DEFAULT '';
+        ALTER TABLE frames ADD COLUMN lot TEXT NOT NULL DEFAULT '';
+        -- covering: reading a column behind a picture means reading the picture
+        CREATE INDEX frames_wall ON frames
+            (wall_ns, id, part, lot, verdict, verdict_class, model_id);
+        CREATE INDEX frames_lot ON frames (lot, part, wall_ns, id, verdict, verdict_class);
+        CREATE INDEX flags_frame ON flags (frame_id);
+        CREATE INDEX labels_wall ON labels (wall_ns);
+        -- what near-identical patches share
+        ALTER TABLE patches ADD COLUMN fingerprint BLOB;
+        -- the patch that is asked about instead of this near-identical one; NULL: itself
+        ALTER TABLE flags ADD COLUMN alike TEXT REFERENCES patches(id);
+        CREATE INDEX flags_alike ON flags (alike) WHERE alike IS NOT NULL;
+        -- 1: asked again of somebody else, blind; counts for agreement only
+        ALTER TABLE labels ADD COLUMN repeat INTEGER NOT NULL DEFAULT 0;
+        -- of one patch, when the model was activated
+        ALTER TABLE models ADD COLUMN latency_ms REAL;
+        CREATE TABLE counts (      -- frames per minute; `counters` with part and lot
+            minute INTEGER NOT NULL, -- minutes since 1970
+            model_id TEXT NOT NULL,  -- '': there was no model
+            recipe TEXT NOT NULL,
+            verdict TEXT NOT NULL,   -- pass, fail, unsure, fault
+            class TEXT NOT NULL,     -- class or name of the fault; '': neither
+            part TEXT NOT NULL,
+            lot TEXT NOT NULL,
+            frames INTEGER NOT NULL,
+            PRIMARY KEY (minute, model_id, recipe, verdict, class, part, lot)
+        ) STRICT;
+        INSERT INTO counts SELECT minute, model_id, recipe, verdict, class, '', '', frames
+            FROM counters;
+        DROP TABLE counters;
+        ALTER TABLE counts RENAME TO counters;
+        CREATE INDEX counters_lot ON counters (lot, part);
+        CREATE TABLE scores (      -- patches per hour by their score
+            hour INTEGER NOT NULL,   -- hours since 1970
+            model_id TEXT NOT NULL,
+            class TEXT NOT NULL,     -- the predicted one
+            part TEXT NOT NULL,
+            bin INTEGER NOT NULL,    -- device.kls.score_bin
+            patches INTEGER NOT NULL,
+            PRIMARY KEY (hour, model_id, class, part, bin)
+        ) STRICT;
+        CREATE TABLE pins (        -- secrets of people, and of the network under ''
+            name TEXT PRIMARY KEY,
+            hash TEXT NOT NULL       -- argon2id
+        ) STRICT;
+        CREATE TABLE sessions (    -- browsers that somebody has logged in from
+            id TEXT PRIMARY KEY,     -- SHA-256 of the cookie
+            name TEXT,               -- NULL: nobody at present
+            supervisor INTEGER NOT NULL, -- 1: with the PIN of a supervisor
+            network INTEGER NOT NULL,-- 1: the network password was given
+            used_ns INTEGER NOT NULL,-- monotonic clock when somebody last did something
+            boot_id TEXT NOT NULL
+        ) STRICT;
+        CREATE TABLE actions (     -- what people did, besides answering questions
+            id INTEGER PRIMARY KEY,
+            who TEXT NOT NULL,
+            action TEXT NOT NULL,    -- logged in, refused, logged out, rolled back, began lot, ...
+            subject TEXT NOT NULL,   -- whom or what it was done to
+            {STAMP}
+        ) STRICT;
+        CREATE INDEX actions_subject ON actions (subject, action);
+        CREATE TABLE settings_in_force ( -- the last row is in force
+            id INTEGER PRIMARY KEY,
+            digest TEXT NOT NULL,    -- SHA-256 of the text
+            toml TEXT NOT NULL,
+            {STAMP}
+        ) STRICT;
+        CREATE VIEW audit_trail AS -- who did what, and when
+            SELECT wall_ns, clock_ok, operator AS who,
+                answer || CASE repeat WHEN 1 THEN ' (asked again)' ELSE '' END AS action,
+                coalesce(class || ': ', '') || patch_id AS subject
+            FROM labels
+            UNION ALL SELECT wall_ns, clock_ok, who, action, subject FROM actions
+    """.split(";\n"):  # noqa: S608 - our own words
+        db.execute(statement)

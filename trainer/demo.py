@@ -35,7 +35,14 @@ from device.activation import activate
 from device.loop import InspectionLoop, Summary
 from device.model import Model
 from device.patches import Patches
-from device.store import add_label, in_force, labelled_patches, open_store, waiting
+from device.store import (
+    add_label,
+    in_force,
+    labelled_patches,
+    open_store,
+    truth_of,
+    waiting,
+)
 from device.verdict import judge
 from trainer.dataset import class_folders, split
 from trainer.progress import training_bar
@@ -224,8 +231,9 @@ def answer_questions(settings: Settings, patience_s: float) -> int:
         if left != before:
             last = time.monotonic()
     for question in waiting(db, asking.k, asking.cold_start):
-        assert question.truth is not None, "demo frames all have a known class"
-        add_label(db, question.patch_id, question.truth, OPERATOR)
+        truth = truth_of(db, question.patch_id)
+        assert truth is not None, "demo frames all have a known class"
+        add_label(db, question.patch_id, truth, OPERATOR)
     db.close()
     return count
 

@@ -1,89 +1,81 @@
 """The touch page's server: a Starlette application over the store."""
 
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, request_response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from config.errors import UserError
 from config.settings import Settings
 from device.review.desk import Desk
-from device.review.guard import COOKIE, Guard, session_of, token_of
-from device.review.layout import arrange, panel_mm, stylesheet
+from device.review.guard import Guard
+from device.review.layout import stylesheet
 from device.review.messages import Message, TakeBack, Tap, check_operator, check_tap
 from device.review.pages import frame_jpeg, patch_png
+from device.review.shell import FOLDER, Shell
 from device.review.texts import languages, texts
-
-FOLDER = Path(__file__).parent
-TEMPLATES = Environment(loader=FileSystemLoader(FOLDER / "templates"), autoescape=True)
-YEAR_S = 365 * 24 * 3600
 
 
 def make_app(settings: Settings) -> ASGIApp:
-    """The touch page of a device.
+    """The touch pages of a device.
 
     Raises:
         UserError: the store cannot be opened, or nobody here speaks the language.
     """
-    language = settings.review.language
-    texts(language)  # an unknown one is refused before anything is opened
+    texts(settings.review.language)  # an unknown one is refused before anything is opened
     desk = Desk(settings)
+    shell = Shell(settings, desk.key)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
         desk.close()
 
-    async def on_http_error(_request: Request, error: Exception) -> Response:
+    async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 503:
             return JSONResponse({"state": error.detail}, 503)
         named = {404: "missing", 405: "missing"}
-        reason = named.get(error.status_code, error.detail)
-        return error_page(language, error.status_code, reason)
+        return error_page(request, error.status_code, named.get(error.status_code, error.detail))
 
-    async def on_user_error(_request: Request, _error: Exception) -> Response:
-        return error_page(language, 404, "missing")
+    async def on_user_error(request: Request, _error: Exception) -> Response:
+        return error_page(request, 404, "missing")
+
+    def error_page(request: Request, status: int, reason: str) -> Response:
+        """Say what went wrong; `reason` is the end of a text's key."""
+        known = texts(shell.language(request))
+        text = known.get(f"error-{reason}", known["error-other"])
+        return shell.render(request, "error.html", status, text=text)
+
+    async def foreign_host(request: Request) -> Response:
+        return error_page(request, 400, "host")
 
     app = Starlette(
-        routes=[*page_routes(desk), *talk_routes(desk), *picture_routes(desk)],
+        routes=[*page_routes(desk, shell), *talk_routes(desk), *picture_routes(desk)],
         exception_handlers={HTTPException: on_http_error, UserError: on_user_error},
         lifespan=lifespan,
     )
-    return Guard(app, error_page(language, 400, "host"))
+    return Guard(app, request_response(foreign_host))
 
 
-def error_page(language: str, status: int, reason: str) -> HTMLResponse:
-    """A page that says what went wrong; `reason` is the end of a text's key."""
-    known = texts(language)
-    text = known.get(f"error-{reason}", known["error-other"])
-    page = TEMPLATES.get_template("error.html")
-    return HTMLResponse(page.render(t=known, language=language, status=status, text=text), status)
-
-
-def page_routes(desk: Desk) -> list[BaseRoute]:
-    """The page itself, its styles and scripts."""
-    review, recipe = desk.settings.review, desk.settings.recipe
-    layout = arrange(
-        *panel_mm(review), answers=len(recipe.classes), frame=recipe.regions != "whole"
-    )
-    css = stylesheet(review, layout)
+def page_routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
+    """The questions' page, its styles and scripts."""
+    settings = desk.settings
+    layout = shell.layout
+    css = stylesheet(settings.review, layout)
     shared = {
-        "operators": review.operators,
-        "language": review.language,
+        "operators": settings.review.operators,
+        "language": settings.review.language,
         "texts": languages(),
-        "classes": recipe.classes,
-        "passing": recipe.pass_classes,
-        "dim_after_s": review.dim_after_s,
+        "classes": settings.recipe.classes,
+        "passing": settings.recipe.pass_classes,
+        "dim_after_s": settings.review.dim_after_s,
         "room": {
             "answers": len(layout.answers),
             "choices": len(layout.choices),
@@ -93,16 +85,7 @@ def page_routes(desk: Desk) -> list[BaseRoute]:
     }
 
     async def index(request: Request) -> Response:
-        session = session_of(request) or secrets.token_urlsafe(24)
-        page = TEMPLATES.get_template("review.html").render(
-            t=texts(review.language),
-            language=review.language,
-            shared=shared | {"token": token_of(desk.key, session)},
-            layout=layout,
-        )
-        response = HTMLResponse(page)
-        response.set_cookie(COOKIE, session, max_age=YEAR_S, httponly=True, samesite="strict")
-        return response
+        return shell.render(request, "review.html", shared=shared)
 
     async def panel(_request: Request) -> Response:
         return Response(css, media_type="text/css")

@@ -22,6 +22,10 @@ LEAST_FRAME = 22.0
 
 TOOLS = ("undo", "skip", "cant-tell", "something-new", "more", "menu")
 """The controls at the lower edge; `more` only where the answers take several pages."""
+TABS = ("live", "questions", "today", "models", "people")
+"""The pages besides the questions, and the way to them, at the lower edge of all others."""
+CARD_WIDTH, CARD_HEIGHT = 70.0, 50.0
+"""Least size of a picture of figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,14 @@ class Layout:
     save: Rect
     keys: list[Rect]
     """The page to write a name: back, the text, save, and keys in reading order."""
+    tabs: dict[str, Rect]
+    """The ways to the other pages, on every page but the questions'."""
+    content: Rect
+    """What such a page has between header and tabs."""
+    cells: list[Rect]
+    """The content as buttons, in reading order."""
+    cards: list[Rect]
+    """The content as pictures of figures, in reading order; at least one."""
 
 
 def panel_mm(review: Review) -> tuple[float, float]:
@@ -159,6 +171,8 @@ def _complete(width: float, height: float, best: _Candidate, *, frame: bool) -> 
     save = Rect(width - EDGE - PRIMARY_WIDTH, EDGE, PRIMARY_WIDTH, PRIMARY_HEIGHT)
     back = Rect(EDGE, EDGE, CONTROL + GAP, PRIMARY_HEIGHT)
     left = back.x + back.width + GAP
+    tabs = _tools(width, height, list(TABS))
+    content = Rect(EDGE, picture.y, inner, min(r.y for r in tabs.values()) - GAP - picture.y)
     return Layout(
         width=width,
         height=height,
@@ -175,6 +189,10 @@ def _complete(width: float, height: float, best: _Candidate, *, frame: bool) -> 
         entry=Rect(left, EDGE, save.x - GAP - left, PRIMARY_HEIGHT),
         save=save,
         keys=_filled(Rect(EDGE, top, inner, height - EDGE - top), CONTROL, CONTROL),
+        tabs=tabs,
+        content=content,
+        cells=_filled(content, PRIMARY_WIDTH, PRIMARY_HEIGHT),
+        cards=_filled(content, CARD_WIDTH, CARD_HEIGHT, highest=content.height),
     )
 
 
@@ -189,10 +207,10 @@ def _tools(width: float, height: float, names: list[str]) -> dict[str, Rect]:
     return dict(zip(names, cells, strict=False))
 
 
-def _grid(area: Rect, columns: int, rows: int) -> list[Rect]:
+def _grid(area: Rect, columns: int, rows: int, highest: float = HIGHEST_BUTTON) -> list[Rect]:
     """Cells that fill an area, with gaps, none higher than a button should be."""
     wide = (area.width - (columns - 1) * GAP) / columns
-    tall = min(HIGHEST_BUTTON, (area.height - (rows - 1) * GAP) / rows)
+    tall = min(highest, (area.height - (rows - 1) * GAP) / rows)
     return [
         Rect(area.x + column * (wide + GAP), area.y + row * (tall + GAP), wide, tall)
         for row in range(rows)
@@ -200,11 +218,13 @@ def _grid(area: Rect, columns: int, rows: int) -> list[Rect]:
     ]
 
 
-def _filled(area: Rect, least_width: float, least_height: float) -> list[Rect]:
+def _filled(
+    area: Rect, least_width: float, least_height: float, highest: float = HIGHEST_BUTTON
+) -> list[Rect]:
     """As many cells of a least size as an area holds."""
-    columns = int((area.width + GAP) / (least_width + GAP))
-    rows = int((area.height + GAP) / (least_height + GAP))
-    return _grid(area, columns, rows)
+    columns = max(1, int((area.width + GAP) / (least_width + GAP)))
+    rows = max(1, int((area.height + GAP) / (least_height + GAP)))
+    return _grid(area, columns, rows, highest)
 
 
 def stylesheet(review: Review, layout: Layout) -> str:
@@ -218,9 +238,11 @@ def stylesheet(review: Review, layout: Layout) -> str:
         "at-back": layout.back,
         "at-entry": layout.entry,
         "at-save": layout.save,
+        "at-content": layout.content,
     }
     places |= {f"at-tool-{name}": rect for name, rect in layout.tools.items()}
-    for kind in ("answers", "choices", "keys"):
+    places |= {f"at-tab-{name}": rect for name, rect in layout.tabs.items()}
+    for kind in ("answers", "choices", "keys", "cells", "cards"):
         places |= {f"at-{kind}-{i}": rect for i, rect in enumerate(getattr(layout, kind))}
     sizes = {
         "mm": 1.0,

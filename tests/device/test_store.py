@@ -46,7 +46,7 @@ def test_a_new_store_is_durable_and_empty(tmp_path: Path) -> None:
     db = open_store(tmp_path / "made")
     assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     assert db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
-    assert in_force(db) == (0, None, 1)
+    assert in_force(db) == (0, None, 1, "", "")
     assert waiting(db, 9, 54) == []
     assert len(labelled_patches(db).ids) == 0
     db.close()
@@ -134,8 +134,8 @@ def test_every_migration_is_recorded(tmp_path: Path) -> None:
 
 def test_counters_add_up_and_state_is_replaced(tmp_path: Path) -> None:
     db = open_store(tmp_path)
-    key = (1, "m", "r", "pass", "clean")
-    add_counts(db, [(key, 2), ((1, "m", "r", "fail", "scratch"), 1)])
+    key = (1, "m", "r", "pass", "clean", "", "")
+    add_counts(db, [(key, 2), ((1, "m", "r", "fail", "scratch", "", ""), 1)])
     add_counts(db, [(key, 3)])
     counts = db.execute("SELECT verdict, frames FROM counters ORDER BY verdict").fetchall()
     assert counts == [("fail", 1), ("pass", 5)]
@@ -172,7 +172,7 @@ def test_activation_keeps_the_file_records_baselines_and_begins_a_cycle(
     db = open_store(settings.device.data)
     file = make_model(thresholds=[0.5, None, 0.5, 0.5])
     model = activate(db, file, settings, "test")
-    assert in_force(db) == (1, model.id, 2)
+    assert in_force(db) == (1, model.id, 2, "", "")
     kept = settings.device.data / "models" / f"{model.id}.onnx"
     assert kept.read_bytes() == file.read_bytes()
     rows = db.execute(
@@ -183,7 +183,7 @@ def test_activation_keeps_the_file_records_baselines_and_begins_a_cycle(
     assert [row[2] for row in rows] == [0.5, None, 0.5, 0.5]
     assert sum(row[1] for row in rows) == 120
     activate(db, file, settings, "again")
-    assert in_force(db) == (2, model.id, 3)
+    assert in_force(db) == (2, model.id, 3, "", "")
     assert load_model(kept).id == model.id
     db.close()
 
@@ -195,7 +195,7 @@ def test_a_model_for_other_classes_is_not_activated(
     file = make_model(pass_classes=["clean", "patch"])
     with pytest.raises(UserError, match="use the matching model, or retrain"):
         activate(db, file, settings, "test")
-    assert in_force(db) == (0, None, 1)
+    assert in_force(db) == (0, None, 1, "", "")
     assert not (settings.device.data / "models").exists()
     db.close()
 
@@ -208,7 +208,8 @@ def test_a_command_on_a_full_disk_ends_in_one_line(
     config.write_text(to_toml(settings.model_copy(update={"device": device})))
     db = open_store(small_disk / "data")
     db.execute(
-        "INSERT INTO patches VALUES ('p', 'box', 0, 0, 200, 200, ?, NULL)", [encode_png(plates[0])]
+        "INSERT INTO patches VALUES ('p', 'box', 0, 0, 200, 200, ?, NULL, NULL)",
+        [encode_png(plates[0])],
     )
     db.close()
     with (small_disk / "more").open("wb", buffering=0) as stream, contextlib.suppress(OSError):

@@ -116,7 +116,7 @@ function deliver() {
     let kept = false;
     for (const tap of outbox.all()) {
       const { key, ...body } = tap;
-      kept ||= condition !== "ok";
+      kept ||= !["ok", "loading"].includes(condition);
       outbox.markSent(tap);
       const reply = await post("/answers", { ...body, have: have(tap.patch) });
       if (reply === null) break;

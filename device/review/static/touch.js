@@ -47,11 +47,12 @@ export function listen({ patch, tap, key, dimmed, dimAfter }) {
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-tap]");
     if (!button) return;
-    if (event.detail === 0) {               // Enter or Space on a button in focus
-      if (performance.now() >= quietUntil) tap(button, patch());
-      return;
-    }
-    if (press && press.button === button && !spoiled) tap(button, press.patch);
+    const byKey = event.detail === 0;       // Enter or Space on a button in focus
+    const valid = byKey
+      ? performance.now() >= quietUntil
+      : press && press.button === button && !spoiled;
+    if (valid) tap(button, byKey ? patch() : press.patch);
+    else event.preventDefault();            // neither does its link or form go on
     press = null;
   });
   document.addEventListener("keydown", (event) => {

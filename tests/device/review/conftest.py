@@ -39,13 +39,15 @@ def fill(db: Database, count: int, reason: str = "uncertain", start: int = 0) ->
     frame = "frame" + reason
     db.execute(
         "INSERT OR IGNORE INTO frames VALUES (?, 'box', 0, ?, ?, ?, ?, '', 200, 200, 'r', NULL, "
-        "'unsure', NULL, NULL)",
+        "'unsure', NULL, NULL, '', '')",
         [frame, *stamp()],
     )
     ids = [hashlib.sha256(f"{reason}{start + i}".encode()).hexdigest() for i in range(count)]
     with db.atomic():
         for i, patch in enumerate(ids):
-            db.execute("INSERT INTO patches VALUES (?, 'box', 0, 0, 200, 200, x'', NULL)", [patch])
+            db.execute(
+                "INSERT INTO patches VALUES (?, 'box', 0, 0, 200, 200, x'', NULL, NULL)", [patch]
+            )
             db.execute(
                 "INSERT INTO flags (patch_id, frame_id, cycle, reason, predicted, score) "
                 "VALUES (?, ?, (SELECT max(id) FROM cycles), ?, 'scratch', ?)",

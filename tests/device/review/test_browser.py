@@ -273,7 +273,7 @@ def test_taps_without_a_server_are_kept_and_stored_once(browser: Browser, server
         shot(page, server, "kept")
         expect(page.locator("#message-title")).to_have_text("No connection")
         server.start_again()
-        expect(page.locator("#why")).to_have_text("Connected again: kept answers are stored")
+        expect(page.locator("#why")).to_have_text("Connected again: answers stored")
         assert [patch for patch, _, _ in answers_in(server.settings.device.data)] == patches
         tap(page, "[data-tap=answer] >> nth=0")
         time.sleep(0.5)
@@ -292,7 +292,7 @@ def test_a_locked_store_is_told_and_the_tap_is_stored_afterwards(
         check_screen(page, server)
         shot(page, server, "locked")
         other.close()
-        expect(page.locator("#why")).to_have_text("Connected again: kept answers are stored")
+        expect(page.locator("#why")).to_have_text("Connected again: answers stored")
     assert [row[0] for row in answers_in(server.settings.device.data)] == [patch]
 
 

@@ -69,13 +69,17 @@ def test_every_panel_holds_everything(
     check(layout, [layout.message, *layout.tools.values()], [layout.header])
     check(layout, layout.choices, [layout.header])
     check(layout, [layout.back, layout.save, *layout.keys], [layout.entry])
-    for rect in (*layout.answers, *layout.choices, layout.save):
+    check(layout, [*layout.cells, *layout.tabs.values()], [layout.header])
+    check(layout, [*layout.cards, *layout.tabs.values()], [layout.header])
+    check(layout, list(layout.tabs.values()), [layout.header, layout.content])
+    for rect in (*layout.answers, *layout.choices, *layout.cells, layout.save):
         assert rect.width >= PRIMARY_WIDTH - SLACK
         assert rect.height >= PRIMARY_HEIGHT - SLACK
     assert len(layout.answers) >= min(answers, 2)
     assert ("more" in layout.tools) == (len(layout.answers) < answers)
     assert len(layout.choices) >= 4  # back, more, and two names
     assert len(layout.keys) >= 5
+    assert len(layout.cells) >= 4
     assert layout.picture.width == layout.picture.height
 
 

@@ -12,6 +12,7 @@ REVIEW = Path(__file__).parents[3] / "device" / "review"
 BUILT = {  # keys put together in the code, by what they are put together from
     r"why-(uncertain|audit|cold-start)",
     r"guess-[123]",
+    r"tab-(live|questions|today|models|people)",
     r"(empty|elsewhere|cold|loading|gone|locked|full|damaged)-(title|text)",
     r"error-(host|forged|large|not-json|malformed|missing|other)",
 }

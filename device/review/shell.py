@@ -1,0 +1,73 @@
+"""What every page has: panel layout, language, session, tabs; and how it is rendered."""
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from config.settings import Settings
+from device.review.guard import COOKIE, session_of, token_of
+from device.review.layout import TABS, Layout, arrange, panel_mm
+from device.review.texts import languages, texts
+
+FOLDER = Path(__file__).parent
+LANGUAGE_COOKIE = "millsight-language"
+YEAR_S = 365 * 24 * 3600
+
+
+class Shell:
+    """Renders pages for one panel."""
+
+    def __init__(self, settings: Settings, key: bytes) -> None:
+        """Lay out the panel of the settings; `key` signs the sessions' tokens.
+
+        Raises:
+            UserError: nobody here speaks the language of the settings.
+        """
+        texts(settings.review.language)
+        self.settings = settings
+        self._key = key
+        recipe = settings.recipe
+        self.layout: Layout = arrange(
+            *panel_mm(settings.review),
+            answers=len(recipe.classes),
+            frame=recipe.regions != "whole",
+        )
+        self._templates = Environment(
+            loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, trim_blocks=True
+        )
+
+    def language(self, request: Request) -> str:
+        """The language that a browser chose, or that of the settings."""
+        chosen = request.cookies.get(LANGUAGE_COOKIE)
+        return chosen if chosen in languages() else self.settings.review.language
+
+    def render(
+        self, request: Request, template: str, status: int = 200, **values: Any
+    ) -> HTMLResponse:
+        """A page: a template with the panel's layout, the texts as `t`, and the session's token."""
+        session = session_of(request)
+        fresh = session is None
+        session = session or secrets.token_urlsafe(24)
+        language = self.language(request)
+        content = self._templates.get_template(template).render(
+            t=texts(language),
+            language=language,
+            layout=self.layout,
+            tabs=TABS,
+            settings=self.settings,
+            token=token_of(self._key, session),
+            **values,
+        )
+        response = HTMLResponse(content, status)
+        if fresh:
+            set_cookie(response, COOKIE, session)
+        return response
+
+
+def set_cookie(response: Response, name: str, value: str) -> None:
+    """Give the browser a cookie for a year that no script and no other site can use."""
+    response.set_cookie(name, value, max_age=YEAR_S, httponly=True, samesite="strict")
