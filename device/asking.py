@@ -1,6 +1,7 @@
 """Which patches of the stream are kept for the operator, and why."""
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,10 +9,11 @@ from numpy.typing import NDArray
 from sqlite_utils import Database
 
 from config.settings import Region, Settings
+from device.alike import Seen, fingerprint
 from device.keeper import KeptPatch
 from device.patches import Patches, patch_id
 from device.selection import StreamTopK
-from device.store import flags_of_cycle, is_labelled
+from device.store import fingerprint_of, flags_of_cycle, is_labelled
 
 
 class Asker:
@@ -20,7 +22,9 @@ class Asker:
     With a model: the k highest scores of every predicted class (`uncertain`), and each patch with
     the small probability `asking.audit_share` (`audit`). Without: an even sample of the stream,
     by the highest of random priorities (`cold-start`). A patch with an answer, or asked about in
-    this cycle, is not asked about again. What an earlier run of the cycle chose is taken up.
+    this cycle, is not asked about again; one that is near-identical to such a patch is kept beside
+    it and takes up no quota. Audits stay random draws. What an earlier run of the cycle chose is
+    taken up.
     """
 
     def __init__(self, settings: Settings, db: Database, cycle: int) -> None:
@@ -32,9 +36,17 @@ class Asker:
         self._uncertain: StreamTopK[str] = StreamTopK(settings.asking.k)
         self._cold: StreamTopK[str] = StreamTopK(settings.asking.cold_start)
         self._asked: set[str] = set()
+        self._seen = Seen()
+        self._copies: Counter[str] = Counter()
+        self._most_copies = settings.keeping.alike - 1
         flags = flags_of_cycle(db, cycle)
-        for patch, reason, predicted, score in flags:
+        for patch, reason, predicted, score, alike in flags:
             self._asked.add(patch)
+            if alike is not None:
+                self._copies[alike] += 1
+                continue
+            if reason in {"uncertain", "cold-start"}:
+                self._seen.add(patch, fingerprint_of(db, patch))
             if reason == "uncertain" and predicted in self._classes:
                 self._uncertain.take(self._classes.index(predicted), score, patch)
             elif reason == "cold-start":
@@ -60,8 +72,14 @@ class Asker:
             if identity is None:
                 continue
             reasons: list[tuple[str, float, float | None]] = []
-            if self._uncertain.take(c, score, identity):
-                reasons.append(("uncertain", score, None))
+            print_, alike = fingerprint(patches[i]), None
+            if self._uncertain.would_take(c, score):
+                alike = self._seen.find(print_)
+                if alike is None:
+                    self._uncertain.take(c, score, identity)
+                    self._seen.add(identity, print_)
+                if alike is None or self._has_room(alike):
+                    reasons.append(("uncertain", score, None))
             if audit:
                 reasons.append(("audit", self._rng.random(), self._audit_share))
             pixels = patches[i].copy()  # the frame's memory may be large
@@ -75,6 +93,8 @@ class Asker:
                     self._classes[c],
                     share,
                     log_probabilities[i].tolist(),
+                    print_,
+                    alike if reason == "uncertain" else None,
                 )
                 for reason, value, share in reasons
             ]
@@ -87,10 +107,33 @@ class Asker:
             priority = self._rng.random()
             if not self._cold.would_take(0, priority):
                 continue
-            if (identity := self._new_identity(patch, region)) is not None:
+            identity = self._new_identity(patch, region)
+            if identity is None:
+                continue
+            print_ = fingerprint(patch)
+            alike = self._seen.find(print_)
+            if alike is None:
                 self._cold.take(0, priority, identity)
-                kept.append(KeptPatch(identity, patch.copy(), region, "cold-start", priority))
+                self._seen.add(identity, print_)
+            elif not self._has_room(alike):
+                continue
+            kept.append(
+                KeptPatch(
+                    identity,
+                    patch.copy(),
+                    region,
+                    "cold-start",
+                    priority,
+                    fingerprint=print_,
+                    alike=alike,
+                )
+            )
         return kept
+
+    def _has_room(self, alike: str) -> bool:
+        """Whether one more near-identical patch is kept beside this one; it is counted."""
+        self._copies[alike] += 1
+        return self._copies[alike] <= self._most_copies
 
     def _new_identity(self, patch: NDArray[np.uint8], region: Region) -> str | None:
         """The identity of a patch that may be asked about, remembered; None: it may not be."""

@@ -174,6 +174,7 @@ def m003_shop_floor(db: Database) -> None:
         CREATE INDEX flags_alike ON flags (alike) WHERE alike IS NOT NULL;
         -- 1: asked again of somebody else, blind; counts for agreement only
         ALTER TABLE labels ADD COLUMN repeat INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE claims ADD COLUMN repeat INTEGER NOT NULL DEFAULT 0;
         -- of one patch, when the model was activated
         ALTER TABLE models ADD COLUMN latency_ms REAL;
         CREATE TABLE counts (      -- frames per minute; `counters` with part and lot

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sqlite_utils import Database
 
 from config.errors import UserError
+from device.alike import fingerprint
 from device.clock import stamp
 from device.model import Model
 from device.schema import migrations
@@ -374,15 +375,31 @@ def is_labelled(db: Database, patch_id: str) -> bool:
     return row[0] not in {None, UNDONE}
 
 
-def flags_of_cycle(db: Database, cycle: int) -> list[tuple[str, str, str | None, float]]:
-    """(patch id, reason, predicted class, score) of every flag of a cycle, oldest first."""
+def flags_of_cycle(
+    db: Database, cycle: int
+) -> list[tuple[str, str, str | None, float, str | None]]:
+    """(patch id, reason, predicted class, score, near-identical patch) of every question of a
+    cycle, oldest first."""
     return [
         tuple(row)
         for row in db.execute(
-            "SELECT patch_id, reason, predicted, score FROM flags WHERE cycle = ? ORDER BY id",
+            "SELECT patch_id, reason, predicted, score, alike FROM flags "
+            "WHERE cycle = ? AND reason != 'defect' ORDER BY id",
             [cycle],
         )
     ]
+
+
+def fingerprint_of(db: Database, patch_id: str) -> bytes:
+    """The fingerprint of a stored patch (`device.alike`), made where it was kept without one.
+
+    Raises:
+        UserError: the stored picture cannot be decoded.
+    """
+    png, print_ = db.execute(
+        "SELECT png, fingerprint FROM patches WHERE id = ?", [patch_id]
+    ).fetchone()
+    return print_ or fingerprint(decode_png(png, patch_id))
 
 
 # --- pictures -------------------------------------------------------------------------------

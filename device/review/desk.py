@@ -59,14 +59,19 @@ class Desk:
         self._thread.shutdown()
         self._db.close()
 
-    def state(self, db: Database, message: Message, kept: Collection[str]) -> dict[str, Any]:
+    def state(
+        self, db: Database, message: Message, kept: Collection[str], operator: str | None = None
+    ) -> dict[str, Any]:
         """What a page needs to go on: new questions, and how many wait."""
         asking = self.settings.asking
         waits = waiting(db, asking.k, asking.cold_start)
         fresh: list[Question] = []
         have = set(message.have) | set(kept)
         while len(kept) + len(fresh) < AHEAD:
-            question = queue.claim_next(
+            question = operator and queue.claim_repeat(
+                db, message.holder, operator, asking.repeat_share, have
+            )
+            question = question or queue.claim_next(
                 db, message.holder, asking.k, asking.cold_start, have, waits
             )
             if question is None:
@@ -97,15 +102,14 @@ class Desk:
                 outcome = queue.answer(
                     db, tap.id, tap.patch, tap.holder, tap.answer, tap.name, tap.operator
                 )
-            return self.state(db, tap, tap.have) | {"outcome": outcome}
+            return self.state(db, tap, tap.have, tap.operator) | {"outcome": outcome}
 
     def undo(self, db: Database, message: TakeBack) -> dict[str, Any]:
         """Take back the page's last answer, and bring its question again."""
-        asking = self.settings.asking
         with exclusive(db):
             patch_id = queue.undo(db, message.id, message.holder, message.operator)
-            waits = {q.patch_id: q for q in waiting(db, asking.k, asking.cold_start)}
-            back = waits.get(patch_id or "")
-            have = [*message.have, *([back.patch_id] if back else [])]
-            question = question_page(db, back, self.settings.recipe) if back else None
+            have = [*message.have, *([patch_id] if patch_id else [])]
+            question = patch_id and question_page(
+                db, queue.question_of(db, patch_id), self.settings.recipe
+            )
             return self.state(db, message, have) | {"question": question}

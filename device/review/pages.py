@@ -28,7 +28,7 @@ def question_page(db: Database, question: Question, recipe: Recipe) -> dict[str,
         SELECT f.log_probabilities, f.frame_id, r.jpeg IS NOT NULL, r.width, r.height,
             p.x, p.y, p.width, p.height, f.predicted
         FROM flags f JOIN frames r ON r.id = f.frame_id JOIN patches p ON p.id = f.patch_id
-        WHERE f.patch_id = ? ORDER BY f.id DESC LIMIT 1
+        WHERE f.patch_id = ? AND f.reason != 'defect' ORDER BY f.id DESC LIMIT 1
         """,
         [question.patch_id],
     ).fetchone()
@@ -42,6 +42,9 @@ def question_page(db: Database, question: Question, recipe: Recipe) -> dict[str,
         "guesses": guesses(log_p, recipe.classes),
         "picture": f"/patches/{question.patch_id}.png",
         "heat": model_id and f"/heat/{model_id}/{question.patch_id}.png",
+        "alike": db.execute(
+            "SELECT count(DISTINCT patch_id) FROM flags WHERE alike = ?", [question.patch_id]
+        ).fetchone()[0],
         "frame": f"/frames/{frame_id}/{question.patch_id}.jpg" if has_jpeg and part else None,
     }
 

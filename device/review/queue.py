@@ -22,6 +22,8 @@ from device.store import (
 
 LEASE_S = 60.0
 """How long a question stays with a page that is not heard of, in seconds."""
+REPEATS_FROM = 500
+"""Last answers of which some are asked again of somebody else."""
 UNDOABLE = 10
 """Answers of a page that can be taken back."""
 
@@ -39,7 +41,7 @@ def claim_next(
 ) -> Question | None:
     """Lease the next question to a page for `LEASE_S`; None: nothing waits that is free.
 
-    Most unsure first, audits last, what this page skipped behind all others. `have` are patches
+    The most useful first, what this page skipped behind all others. `have` are patches
     the page shows already; a lease it has without knowing (the reply was lost) comes first.
     `waits` is what `waiting` returned in the same transaction, if it was asked already.
     """
@@ -58,6 +60,58 @@ def claim_next(
         return chosen
 
 
+def claim_repeat(
+    db: Database, holder: str, operator: str, share: float, have: Collection[str] = ()
+) -> Question | None:
+    """Lease an answered question again, to see whether operators agree; None: none is due.
+
+    Blind: it looks like any other. Due while repeats are fewer than this share of the answers; it
+    is asked of somebody else than the one who answered, and of one person only.
+    """
+    with exclusive(db):
+        holders = _holders(db)
+        leased = db.execute(
+            "SELECT patch_id FROM claims WHERE holder = ? AND repeat", [holder]
+        ).fetchall()
+        mine = [patch_id for (patch_id,) in leased if holders.get(patch_id) == holder]
+        if lost := [patch_id for patch_id in mine if patch_id not in have]:
+            return question_of(db, lost[0])
+        given, repeats = db.execute(
+            "SELECT total((1 - 2 * (answer = 'undone')) * (NOT repeat)), "
+            "total((1 - 2 * (answer = 'undone')) * repeat) FROM labels"
+        ).fetchone()
+        if repeats + len(mine) >= share * given:
+            return None
+        rows = db.execute(
+            """
+            SELECT l.patch_id FROM (
+                SELECT rowid AS number, patch_id, answer, operator, repeat, id FROM labels
+                ORDER BY rowid DESC LIMIT ?
+            ) l WHERE l.answer IN ('class', 'can''t tell') AND l.operator != ? AND NOT l.repeat
+                AND l.number = (SELECT max(rowid) FROM labels WHERE patch_id = l.patch_id)
+                AND EXISTS (SELECT 1 FROM flags WHERE patch_id = l.patch_id)
+            ORDER BY l.id
+            """,
+            [REPEATS_FROM, operator],
+        )
+        skipped = _skipped(db, holder)
+        for (patch_id,) in rows:
+            if patch_id not in have and patch_id not in holders and patch_id not in skipped:
+                _lease(db, patch_id, holder, repeat=True)
+                return question_of(db, patch_id)
+        return None
+
+
+def question_of(db: Database, patch_id: str) -> Question:
+    """The last question that was asked about a patch."""
+    row = db.execute(
+        "SELECT patch_id, reason, predicted, score FROM flags "
+        "WHERE patch_id = ? AND reason != 'defect' ORDER BY id DESC LIMIT 1",
+        [patch_id],
+    ).fetchone()
+    return Question(*row)
+
+
 def renew(db: Database, holder: str, patch_ids: Collection[str]) -> list[str]:
     """Prolong a page's leases; the patches that are still its own.
 
@@ -70,10 +124,10 @@ def renew(db: Database, holder: str, patch_ids: Collection[str]) -> list[str]:
             for patch_id in patch_ids
             if holders.get(patch_id, holder) == holder
             and _is_known(db, patch_id)
-            and not is_labelled(db, patch_id)
+            and (not is_labelled(db, patch_id) or _is_repeat(db, patch_id, holder))
         ]
         for patch_id in kept:
-            _lease(db, patch_id, holder)
+            _lease(db, patch_id, holder, repeat=_is_repeat(db, patch_id, holder))
         return kept
 
 
@@ -97,9 +151,11 @@ def answer(
     with exclusive(db):
         if db.execute("SELECT 1 FROM answers WHERE id = ?", [answer_id]).fetchone():
             return "stored"
-        if is_labelled(db, patch_id) or _holders(db).get(patch_id, holder) != holder:
+        repeat = _is_repeat(db, patch_id, holder)
+        held_elsewhere = _holders(db).get(patch_id, holder) != holder
+        if held_elsewhere or (is_labelled(db, patch_id) and not repeat):
             return "late"
-        label_id = add_answer(db, patch_id, kind, class_name, operator)
+        label_id = add_answer(db, patch_id, kind, class_name, operator, repeat=repeat)
         db.execute("INSERT INTO answers VALUES (?, ?, ?, NULL)", [answer_id, holder, label_id])
         _release(db, patch_id, holder)
     return "stored"
@@ -129,13 +185,13 @@ def undo(db: Database, undo_id: str, holder: str, operator: str) -> str | None:
         found = _undoable(db, holder)
         if not found:
             return None
-        answer_id, patch_id = found[0]
-        label_id = add_answer(db, patch_id, UNDONE, None, operator)
+        answer_id, patch_id, repeat = found[0]
+        label_id = add_answer(db, patch_id, UNDONE, None, operator, repeat=repeat)
         db.execute(
             "INSERT INTO answers VALUES (?, ?, ?, ?)", [undo_id, holder, label_id, answer_id]
         )
         db.execute("DELETE FROM claims WHERE patch_id = ?", [patch_id])
-        _lease(db, patch_id, holder)
+        _lease(db, patch_id, holder, repeat=repeat)
         return patch_id
 
 
@@ -153,20 +209,21 @@ def new_names(db: Database) -> list[str]:
     return [row[0] for row in rows]
 
 
-def _undoable(db: Database, holder: str) -> list[tuple[str, str]]:
-    """(answer id, patch id) of what a page can take back, the latest first."""
+def _undoable(db: Database, holder: str) -> list[tuple[str, str, bool]]:
+    """(answer id, patch id, whether it was a repeat) of what a page can take back, latest first."""
     rows = db.execute(
         """
-        SELECT a.id, l.patch_id FROM (
+        SELECT a.id, l.patch_id, l.repeat FROM (
             SELECT rowid AS number, id, label_id FROM answers
             WHERE holder = ? AND undoes IS NULL ORDER BY rowid DESC LIMIT ?
         ) a JOIN labels l ON l.id = a.label_id
-        WHERE l.rowid = (SELECT max(rowid) FROM labels WHERE patch_id = l.patch_id)
+        WHERE l.rowid =
+            (SELECT max(rowid) FROM labels WHERE patch_id = l.patch_id AND repeat = l.repeat)
         ORDER BY a.number DESC
         """,
         [holder, UNDOABLE],
     )
-    return [(row[0], row[1]) for row in rows]
+    return [(row[0], row[1], bool(row[2])) for row in rows]
 
 
 def _holders(db: Database) -> dict[str, str]:
@@ -187,17 +244,25 @@ def _skipped(db: Database, holder: str) -> dict[str, int]:
     return dict(rows.fetchall())
 
 
-def _lease(db: Database, patch_id: str, holder: str) -> None:
+def _lease(db: Database, patch_id: str, holder: str, *, repeat: bool = False) -> None:
     now: Stamp = stamp()
     expires = now.monotonic_ns + int(LEASE_S * 1e9)
     db.execute(
-        "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)",
-        [patch_id, holder, expires, now.boot_id],
+        "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?)",
+        [patch_id, holder, expires, now.boot_id, int(repeat)],
     )
 
 
 def _release(db: Database, patch_id: str, holder: str) -> None:
     db.execute("DELETE FROM claims WHERE patch_id = ? AND holder = ?", [patch_id, holder])
+
+
+def _is_repeat(db: Database, patch_id: str, holder: str) -> bool:
+    """Whether a page was given a patch as a repeat, also where the lease has run out."""
+    row = db.execute(
+        "SELECT 1 FROM claims WHERE patch_id = ? AND holder = ? AND repeat", [patch_id, holder]
+    ).fetchone()
+    return row is not None
 
 
 def _is_known(db: Database, patch_id: str) -> bool:

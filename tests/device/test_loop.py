@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,16 +15,19 @@ from camera.source import Event, Frame, KnownDefect
 from config.errors import UserError
 from config.settings import PATCH_SIZE, Quality, Region, Settings
 from device.activation import activate, model_path
+from device.kls import score_bins
 from device.loop import FrameResult, InspectionLoop
 from device.model import load_model
 from device.patches import patch_id
 from device.selection import pool_top_k
 from device.store import (
     add_label,
+    begin_lot,
     decode_png,
     explain_errors,
     flags_of_cycle,
     in_force,
+    labelled_patches,
     open_store,
     start_cycle,
     waiting,
@@ -140,6 +144,98 @@ def test_an_answered_patch_is_not_asked_again(
     kept = {patch for patch, *_ in flags_of_cycle(db, in_force(db).cycle)}
     db.close()
     assert not kept & set(answered)
+
+
+def still(plate: np.ndarray, count: int) -> list[np.ndarray]:
+    """A halted machine: the same plate in frame after frame, but for the sensor's noise."""
+    rng = np.random.default_rng(0)
+    return [
+        np.clip(plate + rng.normal(0, 3, plate.shape), 0, 255).astype(np.uint8)
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("cold", [True, False])
+def test_near_identical_patches_are_one_question(
+    settings: Settings, make_model: MakeModel, plates: np.ndarray, *, cold: bool
+) -> None:
+    settings = change(change(settings, "keeping", alike=5), "asking", k=50, cold_start=50)
+    if not cold:
+        use_model(settings, make_model())
+    frames = still(plates[0], 30)
+    run(settings, frames[:15])
+    run(settings, frames[15:])  # a restart takes the group up
+    run(settings, list(plates[1:30]))
+    db = open_store(settings.device.data)
+    asked = questions(settings)
+    assert len({patch for patch, _ in asked}) == len(asked)
+    groups = db.execute(
+        "SELECT alike, count(*) FROM flags WHERE reason != 'defect' GROUP BY alike"
+    ).fetchall()
+    copies = {alike: count for alike, count in groups if alike is not None}
+    assert list(copies.values()) == [4]  # and the one that stands for them
+    assert next(iter(copies)) in {patch for patch, _ in asked}
+    for patch, _ in asked:
+        add_label(db, patch, "clean", "anna")
+    assert len(labelled_patches(db).ids) == len(asked)
+    assert questions(settings) == []
+    db.close()
+
+
+def test_a_failed_frame_keeps_its_picture_within_a_rate(
+    settings: Settings, make_model: MakeModel, plates: np.ndarray
+) -> None:
+    settings = change(settings, "keeping", defects_per_minute=60)
+    use_model(settings, make_model(thresholds=[1e9] * 4))  # sure of everything
+    run(settings, list(plates))
+    db = open_store(settings.device.data)
+    kept = db.execute(
+        "SELECT f.predicted, r.verdict, r.verdict_class FROM flags f "
+        "JOIN frames r ON r.id = f.frame_id WHERE reason = 'defect'"
+    ).fetchall()
+    failed = db.execute("SELECT sum(frames) FROM counters WHERE verdict = 'fail'").fetchone()[0]
+    assert failed > 50
+    assert 10 <= len(kept) <= 12  # ten seconds' worth at once, and what those seconds add
+    assert all(verdict == "fail" and shown == made != "clean" for shown, verdict, made in kept)
+    assert not {reason for _, reason in questions(settings)} & {"defect"}
+    db.close()
+
+
+def test_every_judged_patch_is_counted_by_its_score(
+    settings: Settings, make_model: MakeModel, plates: np.ndarray
+) -> None:
+    file = make_model()
+    model_id = use_model(settings, file)
+    run(settings, list(plates))
+    judged = judge(load_model(file), plates)
+    expected = Counter(
+        (settings.recipe.classes[c], number)
+        for c, number in zip(judged.predicted, score_bins(judged.scores), strict=True)
+    )
+    db = open_store(settings.device.data)
+    rows = db.execute("SELECT model_id, class, bin, sum(patches) FROM scores GROUP BY 1, 2, 3")
+    found = {(name, number): patches for model, name, number, patches in rows if model == model_id}
+    assert found == expected
+    db.close()
+
+
+def test_frames_carry_the_lot_that_was_begun(
+    settings: Settings, make_model: MakeModel, plates: np.ndarray
+) -> None:
+    settings = change(settings, "asking", k=60)
+    use_model(settings, make_model())
+    for lot in ("L-1", "L-2"):
+        db = open_store(settings.device.data)
+        begin_lot(db, "P-7", lot, "anna")
+        db.close()
+        run(settings, list(plates[:40] if lot == "L-1" else plates[40:110]))
+    db = open_store(settings.device.data)
+    counted = db.execute("SELECT part, lot, sum(frames) FROM counters GROUP BY 1, 2").fetchall()
+    assert counted == [("P-7", "L-1", 40), ("P-7", "L-2", 70)]
+    assert {row[0] for row in db.execute("SELECT lot FROM frames")} == {"L-1", "L-2"}
+    trail = db.execute("SELECT who, action, subject FROM audit_trail").fetchall()
+    assert ("anna", "began lot", "P-7 / L-2") in trail
+    db.close()
 
 
 def test_a_kept_frame_holds_everything_about_it(

@@ -194,6 +194,98 @@ def test_what_fails_half_way_is_not_stored(db: Database) -> None:
     assert give(db, 1, patch) == "stored"
 
 
+def repeat(db: Database, operator: str = "ben", holder: str = OTHER, *have: str) -> str | None:
+    question = queue.claim_repeat(db, holder, operator, 0.05, have)
+    return None if question is None else question.patch_id
+
+
+def test_one_answer_in_twenty_is_asked_again_of_somebody_else(db: Database) -> None:
+    ids = fill(db, 200)
+    assert repeat(db) is None  # nothing was answered yet
+    repeats = []
+    for i, patch in enumerate(ids):
+        give(db, i, patch)
+        assert repeat(db, "anna") is None
+        if again := repeat(db):
+            assert queue.answer(db, f"again-{i}", again, OTHER, CLASS, "patch", "ben") == "stored"
+            repeats.append(again)
+    assert len(repeats) == len(set(repeats)) == 10
+    assert set(labelled_patches_by_class(db)) == {"scratch"}  # a repeat changes no label
+    assert db.execute("SELECT count(*) FROM labels WHERE repeat").fetchone()[0] == 10
+    assert waiting(db, 1000, 9) == []
+
+
+def labelled_patches_by_class(db: Database) -> list[str]:
+    return [
+        row[0]
+        for row in db.execute(
+            "SELECT class FROM labels l WHERE rowid = "
+            "(SELECT max(rowid) FROM labels WHERE patch_id = l.patch_id AND NOT repeat)"
+        )
+    ]
+
+
+def test_a_repeat_is_leased_renewed_skipped_and_undone_like_any_question(db: Database) -> None:
+    ids = fill(db, 40)
+    for i, patch in enumerate(ids):
+        give(db, i, patch)
+    again = repeat(db)
+    assert again is not None
+    assert repeat(db) == again  # its reply was lost
+    assert repeat(db, "ben", OTHER, again) != again
+    assert renew(db, OTHER, [again]) == [again]
+    assert renew(db, "holder-3", [again]) == []
+    assert queue.answer(db, "a-1", again, "holder-3", CLASS, "clean", "cara") == "late"
+    expire(db)
+    assert queue.answer(db, "a-2", again, OTHER, CLASS, "clean", "ben") == "stored"
+    assert undo(db, "undo-a", OTHER, "ben") == again
+    assert is_labelled(db, again)
+    assert set(labelled_patches_by_class(db)) == {"scratch"}
+    assert queue.answer(db, "a-3", again, OTHER, CLASS, "patch", "ben") == "stored"
+    rows = db.execute("SELECT answer, repeat FROM labels WHERE patch_id = ?", [again]).fetchall()
+    assert rows == [("class", 0), ("class", 1), ("undone", 1), ("class", 1)]
+    other = repeat(db)
+    assert other not in {None, again}
+    skip(db, "skip-a", str(other), OTHER)
+    assert repeat(db) != other
+
+
+def test_the_first_answer_can_be_undone_although_it_was_asked_again(db: Database) -> None:
+    (patch,) = fill(db, 1)
+    give(db, 1, patch)
+    assert queue.claim_repeat(db, OTHER, "ben", 1.0) is not None
+    queue.answer(db, "again-1", patch, OTHER, CLASS, "clean", "ben")
+    assert undo(db, "undo-1", HOLDER, "anna") == patch
+    assert [q.patch_id for q in waiting(db, 9, 9)] == [patch]
+
+
+def flag(db: Database, patch: str, predicted: str, score: float, verdict: str) -> str:
+    """Store a question of this class and score, about a part of this verdict."""
+    fill(db, 0, verdict)
+    db.execute("UPDATE frames SET verdict = ? WHERE id = ?", [verdict, "frame" + verdict])
+    db.execute("INSERT INTO patches VALUES (?, 'box', 0, 0, 200, 200, x'', NULL, NULL)", [patch])
+    db.execute(
+        "INSERT INTO flags (patch_id, frame_id, cycle, reason, predicted, score) "
+        "VALUES (?, ?, (SELECT max(id) FROM cycles), 'uncertain', ?, ?)",
+        [patch, "frame" + verdict, predicted, score],
+    )
+    return patch
+
+
+def test_parts_that_wait_come_first_then_the_classes_in_turn(db: Database) -> None:
+    audit = fill(db, 1, "audit")
+    for name, score in (("a", 9), ("b", 8), ("c", 7)):
+        flag(db, f"scratch-{name}", "scratch", score, "fail")
+    flag(db, "pit-a", "pit", 1, "fail")
+    flag(db, "pit-b", "pit", 0.5, "unsure")
+    flag(db, "scratch-d", "scratch", 0.1, "unsure")
+    order = [q.patch_id for q in waiting(db, 9, 9)]
+    assert order == [
+        "pit-b", "scratch-d", "scratch-a", "pit-a", "scratch-b", "scratch-c", *audit,
+    ]  # fmt: skip
+    assert [q.patch_id for q in waiting(db, 1, 9)] == ["scratch-a", "pit-a", *audit]
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(["claim", "answer", "skip", "undo", "expire", "again"]),
