@@ -19,6 +19,7 @@ from device.activation import check_recipe, model_path
 from device.asking import Asker
 from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
 from device.kls import score_bins
+from device.live import LiveWriter, Shown
 from device.model import Model, load_model
 from device.patches import Cut, Cutter, patch_id
 from device.store import STORE_FILE, Counted, InForce, Scored, explain_errors, in_force, open_store
@@ -107,7 +108,8 @@ class InspectionLoop:
         self._settings = settings
         self._report = report
         self._on_frame = on_frame
-        self._keeper = Keeper(settings.device.data, settings.device.name, report)
+        self._live = LiveWriter(settings)
+        self._keeper = Keeper(settings.device.data, settings.device.name, self._say)
         source = (
             open_source(settings.camera, settings.recipe.classes, self._event)
             if make_source is None
@@ -136,6 +138,7 @@ class InspectionLoop:
         """
         db = open_store(self._settings.device.data)
         self._keeper.start()
+        self._live.start()
         began = looked = counted = time.monotonic()
         try:
             asker = self._follow(db, None)
@@ -154,6 +157,7 @@ class InspectionLoop:
         finally:
             self._hand_over_counts("stopped")
             self._keeper.close()
+            self._live.close()
             db.close()
         return self.summary
 
@@ -181,6 +185,8 @@ class InspectionLoop:
                 self._model = model
                 self._event(Event("model", f"{model.id[:12]} in use"))
         self._now = now
+        model_id = None if self._model is None else self._model.id
+        self._live.tell(model=model_id, part=now.part, lot=now.lot)
         if asker is None or now.cycle != asker.cycle:
             return Asker(self._settings, db, now.cycle)
         return asker
@@ -282,6 +288,7 @@ class InspectionLoop:
         self._counts[minute, model_id, recipe, *what, now.part, now.lot] += 1
         self.summary.frames += 1
         self.summary.verdicts[what[0]] += 1
+        self._live.show(Shown(what[0], what[1], captured.frame.image))
         if self._on_frame is not None:
             self._on_frame(FrameResult(captured, verdict, fault or name))
 
@@ -313,9 +320,14 @@ class InspectionLoop:
         if self._keeper.put(Counts(self._counts, self._scores, state)):
             self._counts, self._scores = Counter(), Counter()
 
+    def _say(self, event: Event) -> None:
+        """Report what happened, also on the live page."""
+        self._live.note(event)
+        self._report(event)
+
     def _event(self, event: Event) -> None:
         """Report what happened, and store it."""
-        self._report(event)
+        self._say(event)
         self._keeper.put(event)
 
     def _report_size(self, shape: tuple[int, ...]) -> None:
