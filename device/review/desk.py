@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from sqlite_utils import Database
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from config.settings import Settings
-from device.review import queue
-from device.review.guard import secret_key
+from device.review import people, queue
+from device.review.guard import secret_key, session_of
 from device.review.messages import Message, TakeBack, Tap
 from device.review.pages import HeatMaps, question_page
 from device.store import Question, exclusive, in_force, open_store, waiting
@@ -53,6 +54,26 @@ class Desk:
             words = str(error)
             state = next((word for word in ("locked", "full") if word in words), "damaged")
             raise HTTPException(503, state) from None
+
+    async def person(self, request: Request) -> people.Person | None:
+        """Who is at the browser that sent a request; None: nobody has logged in.
+
+        Raises:
+            HTTPException: 503.
+        """
+        cookie, review = session_of(request), self.settings.review
+        return (await self.work(lambda db: people.visitor(db, review, cookie))).person
+
+    async def supervisor(self, request: Request) -> people.Person:
+        """The supervisor at the browser that sent a request.
+
+        Raises:
+            HTTPException: 403, no supervisor is there; 503.
+        """
+        person = await self.person(request)
+        if person is None or not person.supervisor:
+            raise HTTPException(403, "supervisor")
+        return person
 
     def close(self) -> None:
         """Finish what was begun, then close the store."""

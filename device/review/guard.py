@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import secrets
 from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs
 
 from sqlite_utils import Database
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,13 +19,14 @@ COOKIE = "millsight"
 TOKEN_HEADER = "x-csrf-token"  # noqa: S105 - a name, no secret
 LARGEST_BODY = 16 * 1024
 """Bytes of a request: an answer is under one thousand."""
+MOST_FIELDS = 20
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'; object-src 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
@@ -78,17 +80,39 @@ def session_of(request: Request) -> str | None:
         cookie = SimpleCookie(request.headers.get("cookie", "")).get(COOKIE)
     except CookieError:
         return None
-    return None if cookie is None else cookie.value
+    return None if cookie is None else cookie.value or None
 
 
 async def checked_body(request: Request, key: bytes) -> bytes:
-    """The body of a POST that one of our own pages sent.
+    """The JSON of a POST that a script of our own pages sent, with the token in its header.
 
     Raises:
         HTTPException: 403 forged or without a token, 413 too large, 415 not JSON.
     """
+    _check_sender(request, key, request.headers.get(TOKEN_HEADER, ""))
+    return await _body(request, "application/json")
+
+
+async def checked_form(request: Request, key: bytes) -> dict[str, str]:
+    """The fields of a form of our own pages, which has the token as its field `token`.
+
+    Raises:
+        HTTPException: 403 forged or without a token, 413 too large, 415 no form, 422 malformed.
+    """
+    body = await _body(request, "application/x-www-form-urlencoded")
+    try:
+        found = parse_qs(
+            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS
+        )
+    except ValueError:
+        raise HTTPException(422, "malformed") from None
+    fields = {name: values[-1] for name, values in found.items()}
+    _check_sender(request, key, fields.pop("token", ""))
+    return fields
+
+
+def _check_sender(request: Request, key: bytes, token: str) -> None:
     session = session_of(request)
-    token = request.headers.get(TOKEN_HEADER, "")
     origin = request.headers.get("origin")
     own = f"{request.url.scheme}://{request.headers['host']}"
     if (
@@ -97,8 +121,11 @@ async def checked_body(request: Request, key: bytes) -> bytes:
         or origin not in {None, own}
     ):
         raise HTTPException(403, "forged")
-    if request.headers.get("content-type", "").split(";")[0] != "application/json":
-        raise HTTPException(415, "not-json")
+
+
+async def _body(request: Request, media_type: str) -> bytes:
+    if request.headers.get("content-type", "").split(";")[0] != media_type:
+        raise HTTPException(415, "wrong-form")
     body = b""
     async for chunk in request.stream():
         body += chunk

@@ -14,7 +14,7 @@ BUILT = {  # keys put together in the code, by what they are put together from
     r"guess-[123]",
     r"tab-(live|questions|today|models|people)",
     r"(empty|elsewhere|cold|loading|gone|locked|full|damaged)-(title|text)",
-    r"error-(host|forged|large|not-json|malformed|missing|other)",
+    r"error-(host|forged|large|wrong-form|malformed|missing|other)",
 }
 
 
