@@ -164,8 +164,10 @@ def m003_shop_floor(db: Database) -> None:
         -- covering: reading a column behind a picture means reading the picture
         CREATE INDEX frames_wall ON frames
             (wall_ns, id, part, lot, verdict, verdict_class, model_id);
-        CREATE INDEX frames_lot ON frames (lot, part, wall_ns, id, verdict, verdict_class);
-        CREATE INDEX flags_frame ON flags (frame_id);
+        CREATE INDEX frames_lot ON frames
+            (lot, part, verdict, wall_ns, id, verdict_class, model_id);
+        CREATE INDEX frames_facts ON frames (id, part, lot, model_id, wall_ns);
+        CREATE INDEX flags_frame ON flags (frame_id, reason, predicted, alike, patch_id);
         CREATE INDEX labels_wall ON labels (wall_ns);
         -- what near-identical patches share
         ALTER TABLE patches ADD COLUMN fingerprint BLOB;
@@ -175,6 +177,7 @@ def m003_shop_floor(db: Database) -> None:
         -- 1: asked again of somebody else, blind; counts for agreement only
         ALTER TABLE labels ADD COLUMN repeat INTEGER NOT NULL DEFAULT 0;
         ALTER TABLE claims ADD COLUMN repeat INTEGER NOT NULL DEFAULT 0;
+        CREATE INDEX labels_repeat ON labels (wall_ns) WHERE repeat = 1;
         -- of one patch, when the model was activated
         ALTER TABLE models ADD COLUMN latency_ms REAL;
         CREATE TABLE counts (      -- frames per minute; `counters` with part and lot
@@ -187,7 +190,7 @@ def m003_shop_floor(db: Database) -> None:
             lot TEXT NOT NULL,
             frames INTEGER NOT NULL,
             PRIMARY KEY (minute, model_id, recipe, verdict, class, part, lot)
-        ) STRICT;
+        ) STRICT, WITHOUT ROWID;
         INSERT INTO counts SELECT minute, model_id, recipe, verdict, class, '', '', frames
             FROM counters;
         DROP TABLE counters;
@@ -201,7 +204,7 @@ def m003_shop_floor(db: Database) -> None:
             bin INTEGER NOT NULL,    -- device.kls.score_bin
             patches INTEGER NOT NULL,
             PRIMARY KEY (hour, model_id, class, part, bin)
-        ) STRICT;
+        ) STRICT, WITHOUT ROWID;
         CREATE TABLE pins (        -- secrets of people, and of the network under ''
             name TEXT PRIMARY KEY,
             hash TEXT NOT NULL       -- argon2id
@@ -222,6 +225,7 @@ def m003_shop_floor(db: Database) -> None:
             {STAMP}
         ) STRICT;
         CREATE INDEX actions_subject ON actions (subject, action);
+        CREATE INDEX actions_wall ON actions (wall_ns);
         CREATE TABLE settings_in_force ( -- the last row is in force
             id INTEGER PRIMARY KEY,
             digest TEXT NOT NULL,    -- SHA-256 of the text

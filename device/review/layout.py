@@ -24,8 +24,10 @@ TOOLS = ("undo", "skip", "cant-tell", "something-new", "more", "menu")
 """The controls at the lower edge; `more` only where the answers take several pages."""
 TABS = ("live", "questions", "today", "models", "people")
 """The pages besides the questions, and the way to them, at the lower edge of all others."""
-CARD_WIDTH, CARD_HEIGHT = 70.0, 50.0
+CARD_WIDTH, CARD_HEIGHT = 70.0, 36.0
 """Least size of a picture of figures."""
+BAR = 4
+"""Controls beside the pictures of figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,10 @@ class Layout:
     """The content as buttons, in reading order."""
     cards: list[Rect]
     """The content as pictures of figures, in reading order; at least one."""
+    stage: Rect
+    """The same room as one."""
+    bar: list[Rect]
+    """The controls of such a page."""
 
 
 def panel_mm(review: Review) -> tuple[float, float]:
@@ -173,6 +179,7 @@ def _complete(width: float, height: float, best: _Candidate, *, frame: bool) -> 
     left = back.x + back.width + GAP
     tabs = _tools(width, height, list(TABS))
     content = Rect(EDGE, picture.y, inner, min(r.y for r in tabs.values()) - GAP - picture.y)
+    stage, bar, cards = _cards(content)
     return Layout(
         width=width,
         height=height,
@@ -192,8 +199,55 @@ def _complete(width: float, height: float, best: _Candidate, *, frame: bool) -> 
         tabs=tabs,
         content=content,
         cells=_filled(content, PRIMARY_WIDTH, PRIMARY_HEIGHT),
-        cards=_filled(content, CARD_WIDTH, CARD_HEIGHT, highest=content.height),
+        cards=cards,
+        stage=stage,
+        bar=bar,
     )
+
+
+def _cards(content: Rect) -> tuple[Rect, list[Rect], list[Rect]]:
+    """Room for pictures, the controls under or beside it, and the pictures.
+
+    Of all ways that with the most pictures, and of those that with the largest.
+    """
+    ways = []
+    for columns in range(1, BAR + 1):
+        rows = -(-BAR // columns)
+        wide, tall = (n * (CONTROL + GAP) - GAP for n in (columns, rows))
+        if wide <= content.width:
+            height = content.height - GAP - tall
+            under = Rect(content.x, content.y + height + GAP, content.width, tall)
+            ways.append((Rect(content.x, content.y, content.width, height), under, columns, rows))
+        if tall <= content.height:
+            width = content.width - GAP - wide
+            beside = Rect(content.x + width + GAP, content.y, wide, content.height)
+            ways.append((Rect(content.x, content.y, width, content.height), beside, columns, rows))
+    # A quarter of the width, a third of the height: large panels show larger pictures, not more.
+    found = [
+        (
+            stage,
+            _grid(area, columns, rows)[:BAR],
+            _filled(
+                stage,
+                max(CARD_WIDTH, content.width / 4),
+                max(CARD_HEIGHT, content.height / 3),
+                highest=stage.height,
+            ),
+        )
+        for stage, area, columns, rows in ways
+    ]
+    return max(
+        found,
+        key=lambda way: (
+            _holds(way[2][0]),
+            len(way[2]),
+            way[0].width * way[0].height,
+        ),
+    )
+
+
+def _holds(card: Rect) -> bool:
+    return card.width >= CARD_WIDTH and card.height >= CARD_HEIGHT
 
 
 def _tools(width: float, height: float, names: list[str]) -> dict[str, Rect]:
@@ -239,10 +293,11 @@ def stylesheet(review: Review, layout: Layout) -> str:
         "at-entry": layout.entry,
         "at-save": layout.save,
         "at-content": layout.content,
+        "at-stage": layout.stage,
     }
     places |= {f"at-tool-{name}": rect for name, rect in layout.tools.items()}
     places |= {f"at-tab-{name}": rect for name, rect in layout.tabs.items()}
-    for kind in ("answers", "choices", "keys", "cells", "cards"):
+    for kind in ("answers", "choices", "keys", "cells", "cards", "bar"):
         places |= {f"at-{kind}-{i}": rect for i, rect in enumerate(getattr(layout, kind))}
     sizes = {
         "mm": 1.0,

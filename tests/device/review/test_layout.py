@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 
 from config.settings import Review
 from device.review.layout import (
+    BAR,
+    CARD_HEIGHT,
+    CARD_WIDTH,
     CONTROL,
     GAP,
     PRIMARY_HEIGHT,
@@ -70,7 +73,12 @@ def test_every_panel_holds_everything(
     check(layout, layout.choices, [layout.header])
     check(layout, [layout.back, layout.save, *layout.keys], [layout.entry])
     check(layout, [*layout.cells, *layout.tabs.values()], [layout.header])
-    check(layout, [*layout.cards, *layout.tabs.values()], [layout.header])
+    check(layout, [*layout.cards, *layout.bar, *layout.tabs.values()], [layout.header])
+    check(layout, [layout.stage, *layout.bar, *layout.tabs.values()], [layout.header])
+    for card in layout.cards:
+        assert card.width >= CARD_WIDTH - SLACK
+        assert card.height >= CARD_HEIGHT - SLACK
+    assert len(layout.bar) == BAR
     check(layout, list(layout.tabs.values()), [layout.header, layout.content])
     for rect in (*layout.answers, *layout.choices, *layout.cells, layout.save):
         assert rect.width >= PRIMARY_WIDTH - SLACK
@@ -79,7 +87,7 @@ def test_every_panel_holds_everything(
     assert ("more" in layout.tools) == (len(layout.answers) < answers)
     assert len(layout.choices) >= 4  # back, more, and two names
     assert len(layout.keys) >= 5
-    assert len(layout.cells) >= 4
+    assert len(layout.cells) >= 3  # back, more, and one
     assert layout.picture.width == layout.picture.height
 
 
