@@ -22,7 +22,16 @@ from device.kls import score_bins
 from device.live import LiveWriter, Shown
 from device.model import Model, load_model
 from device.patches import Cut, Cutter, patch_id
-from device.store import STORE_FILE, Counted, InForce, Scored, explain_errors, in_force, open_store
+from device.store import (
+    STORE_FILE,
+    Counted,
+    InForce,
+    Scored,
+    explain_errors,
+    in_force,
+    open_store,
+    record_settings,
+)
 from device.verdict import Verdict, frame_verdict, judge
 
 FRAMES_AT_ONCE = 8
@@ -137,6 +146,11 @@ class InspectionLoop:
             UserError: the camera cannot work, or the store cannot be opened.
         """
         db = open_store(self._settings.device.data)
+        try:
+            with explain_errors(self._settings.device.data / STORE_FILE):
+                record_settings(db, self._settings)
+        except UserError as error:  # a full disk is no reason not to judge
+            self._say(Event("store", str(error)))
         self._keeper.start()
         self._live.start()
         began = looked = counted = time.monotonic()

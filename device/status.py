@@ -5,10 +5,8 @@ import time
 from typing import Any
 
 from config.settings import Settings
+from device.live import live_path, read_live
 from device.store import STORE_FILE, explain_errors, get_state, in_force, open_store, waiting
-
-SILENT_AFTER_S = 15
-"""A running loop writes its heartbeat every 5 s; three missed ones mean that it is gone."""
 
 
 def device_status(settings: Settings) -> dict[str, Any]:
@@ -41,8 +39,9 @@ def device_status(settings: Settings) -> dict[str, Any]:
         questions = len(waiting(db, settings.asking.k, settings.asking.cold_start))
     db.close()
     if loop and loop["activity"] == "running":
-        silent = (time.time_ns() - loop["wall_ns"]) / 1e9
-        if silent > SILENT_AFTER_S:
+        live = read_live(live_path(settings), watching=False).loop
+        if live is None:
+            silent = (time.time_ns() - loop["wall_ns"]) / 1e9
             loop["activity"] = f"silent for {silent:.0f} s"
     return {
         "device": settings.device.name,

@@ -4,8 +4,10 @@ Plain functions over a `Database`. Every connection is WAL with synchronous=FULL
 here has returned from is on the disk. A connection is used by one thread at a time.
 """
 
+import getpass
 import hashlib
 import json
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlite_utils import Database
 
+from config.document import to_toml
 from config.errors import UserError
+from config.settings import Settings
 from device.alike import fingerprint
 from device.clock import stamp
 from device.model import Model
@@ -209,8 +213,9 @@ def begin_lot(db: Database, part: str, lot: str, who: str) -> None:
         add_action(db, who, "began lot", f"{part or '-'} / {lot or '-'}")
 
 
-def record_settings(db: Database, toml: str, who: str) -> None:
+def record_settings(db: Database, settings: Settings) -> None:
     """Record the settings that a program starts with, where they are others than before."""
+    toml = to_toml(settings)
     digest = hashlib.sha256(toml.encode()).hexdigest()
     with exclusive(db):
         last = db.execute(
@@ -225,7 +230,16 @@ def record_settings(db: Database, toml: str, who: str) -> None:
         )
         if last is not None:
             added = sorted(set(toml.splitlines()) - set(last[1].splitlines()))
-            add_action(db, who, "changed settings", "; ".join(added)[:1000] or "lines removed")
+            subject = "; ".join(added)[:1000] or "lines removed"
+            add_action(db, user_name(), "changed settings", subject)
+
+
+def user_name() -> str:
+    """Who runs this program, as the system knows him."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name
+        return f"uid {os.getuid()}"
 
 
 # --- questions and answers ------------------------------------------------------------------

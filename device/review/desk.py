@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -12,10 +13,12 @@ from starlette.requests import Request
 
 from config.settings import Settings
 from device.review import people, queue
+from device.review.alerts import alerts
 from device.review.guard import secret_key, session_of
 from device.review.messages import Message, TakeBack, Tap
 from device.review.pages import HeatMaps, question_page
-from device.store import Question, exclusive, in_force, open_store, waiting
+from device.shifts import labels_in_shift, shift_at
+from device.store import Question, exclusive, in_force, open_store, record_settings, waiting
 
 BUSY_TIMEOUT_MS = 1500
 """How long a request waits for a locked store before the page is told."""
@@ -23,6 +26,15 @@ AHEAD = 2
 """Questions a page has at once: the one on the screen and the next, already loaded."""
 
 T = TypeVar("T")
+
+
+def budget_left(db: Database, settings: Settings) -> int | None:
+    """Answers that may still be asked for in this shift; None: there is no limit."""
+    most = settings.asking.labels_per_shift
+    if not most:
+        return None
+    shift = shift_at(settings.review.shifts, time.time_ns())
+    return max(0, most - labels_in_shift(db, shift))
 
 
 class Desk:
@@ -36,6 +48,7 @@ class Desk:
         """
         self.settings = settings
         self._db = open_store(settings.device.data)
+        record_settings(self._db, settings)
         self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         self._thread = ThreadPoolExecutor(1, "review-store")
         self.key = secret_key(self._db)
@@ -86,9 +99,10 @@ class Desk:
         """What a page needs to go on: new questions, and how many wait."""
         asking = self.settings.asking
         waits = waiting(db, asking.k, asking.cold_start)
+        left = budget_left(db, self.settings)
         fresh: list[Question] = []
         have = set(message.have) | set(kept)
-        while len(kept) + len(fresh) < AHEAD:
+        while len(kept) + len(fresh) < (AHEAD if left is None else min(AHEAD, left)):
             question = operator and queue.claim_repeat(
                 db, message.holder, operator, asking.repeat_share, have
             )
@@ -102,6 +116,8 @@ class Desk:
         return {
             "questions": [question_page(db, q, self.settings.recipe) for q in fresh],
             "waiting": len(waits),
+            "budget_left": left,
+            "alerts": alerts(self.settings),
             "undoable": queue.count_undoable(db, message.holder),
             "names": queue.new_names(db),
             "model": in_force(db).model_id is not None,

@@ -74,6 +74,10 @@ class Layout:
     """The same room as one."""
     bar: list[Rect]
     """The controls of such a page."""
+    live: dict[str, Rect]
+    """The live page: `tile`, `facts`, and the controls `sound` and `lot`."""
+    shots: list[Rect]
+    """The last frames on the live page, the latest first."""
 
 
 def panel_mm(review: Review) -> tuple[float, float]:
@@ -180,6 +184,7 @@ def _complete(width: float, height: float, best: _Candidate, *, frame: bool) -> 
     tabs = _tools(width, height, list(TABS))
     content = Rect(EDGE, picture.y, inner, min(r.y for r in tabs.values()) - GAP - picture.y)
     stage, bar, cards = _cards(content)
+    live, shots = _live(content)
     return Layout(
         width=width,
         height=height,
@@ -202,7 +207,32 @@ def _complete(width: float, height: float, best: _Candidate, *, frame: bool) -> 
         cards=cards,
         stage=stage,
         bar=bar,
+        live=live,
+        shots=shots,
     )
+
+
+def _live(content: Rect) -> tuple[dict[str, Rect], list[Rect]]:
+    """The verdict's tile as large as can be; beside or under it facts, frames and controls."""
+    x, y, width, height = content.x, content.y, content.width, content.height
+    if width > height:
+        tile = Rect(x, y, min(height, 0.36 * width), height)
+        x, width = x + tile.width + GAP, width - tile.width - GAP
+    else:
+        tile = Rect(x, y, width, 0.36 * height)
+        y, height = y + tile.height + GAP, height - tile.height - GAP
+    controls = _grid(Rect(x, y + height - CONTROL, width, CONTROL), 2, 1)
+    tall = min(max(9.0, 0.3 * (height - CONTROL - GAP)), width / 2.7)
+    top = y + height - CONTROL - GAP - tall
+    count = int((width + EDGE) / (1.25 * tall + EDGE))
+    wide = (width - (count - 1) * EDGE) / count
+    places = {
+        "tile": tile,
+        "facts": Rect(x, y, width, top - EDGE - y),
+        "sound": controls[0],
+        "lot": controls[1],
+    }
+    return places, [Rect(x + i * (wide + EDGE), top, wide, tall) for i in range(count)]
 
 
 def _cards(content: Rect) -> tuple[Rect, list[Rect], list[Rect]]:
@@ -297,12 +327,15 @@ def stylesheet(review: Review, layout: Layout) -> str:
     }
     places |= {f"at-tool-{name}": rect for name, rect in layout.tools.items()}
     places |= {f"at-tab-{name}": rect for name, rect in layout.tabs.items()}
-    for kind in ("answers", "choices", "keys", "cells", "cards", "bar"):
+    places |= {f"at-live-{name}": rect for name, rect in layout.live.items()}
+    for kind in ("answers", "choices", "keys", "cells", "cards", "bar", "shots"):
         places |= {f"at-{kind}-{i}": rect for i, rect in enumerate(getattr(layout, kind))}
     sizes = {
         "mm": 1.0,
         "header-text": min(layout.width / 42, 0.65 * layout.header.height),
         "answer-text": min(max(layout.answers[0].width / 9.5, 5.0), 8.0),
+        "tile-text": min(layout.live["tile"].width / 4, layout.live["tile"].height / 3),
+        "fact-text": min(layout.live["facts"].height / 5.2, 6.0),
         "tool-text": min(max(layout.tools["undo"].width / 6.6, 3.4), 5.5),
     }
     root = "".join(f"--{name}: {size * scale:.3f}px; " for name, size in sizes.items())

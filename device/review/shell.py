@@ -45,23 +45,26 @@ class Shell:
         chosen = request.cookies.get(LANGUAGE_COOKIE)
         return chosen if chosen in languages() else self.settings.review.language
 
-    def render(
-        self, request: Request, template: str, status: int = 200, **values: Any
-    ) -> HTMLResponse:
-        """A page: a template with the panel's layout, the texts as `t`, and the session's token."""
-        session = session_of(request)
-        fresh = session is None
-        session = session or secrets.token_urlsafe(24)
+    def fragment(self, request: Request, template: str, **values: Any) -> str:
+        """A template with the panel's layout, and the texts of the browser's language as `t`."""
         language = self.language(request)
-        content = self._templates.get_template(template).render(
+        return self._templates.get_template(template).render(
             t=texts(language),
             language=language,
             layout=self.layout,
-            tabs=TABS,
             settings=self.settings,
-            token=token_of(self._key, session),
             **values,
         )
+
+    def render(
+        self, request: Request, template: str, status: int = 200, **values: Any
+    ) -> HTMLResponse:
+        """A page: a template with the tabs and the session's token besides."""
+        session = session_of(request)
+        fresh = session is None
+        session = session or secrets.token_urlsafe(24)
+        token = token_of(self._key, session)
+        content = self.fragment(request, template, tabs=TABS, token=token, **values)
         response = HTMLResponse(content, status)
         if fresh:
             set_cookie(response, COOKIE, session)

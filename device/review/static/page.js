@@ -6,7 +6,7 @@ import { listen, pictureChanged } from "./touch.js";
 listen({
   dimAfter: Number(document.body.dataset.dimAfter),
   patch: () => null,
-  tap: () => {},
+  tap: (button) => document.dispatchEvent(new CustomEvent("tapped", { detail: button })),
   key: () => {},
   dimmed: (yes) => {
     document.getElementById("dim").hidden = !yes;

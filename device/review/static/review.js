@@ -1,11 +1,11 @@
 // The review page: one question at a time, the next one loaded already. A tap is put into the
 // outbox, the next picture shows at once, and the reply to the delivery brings a further question.
 
+import { keysOf } from "./keyboard.js";
 import * as outbox from "./outbox.js";
 import { listen, pictureChanged } from "./touch.js";
 
 const shared = JSON.parse(document.body.dataset.shared);
-const LETTERS = [..."abcdefghijklmnopqrstuvwxyz", " ", ..."0123456789-_"];
 const NAME = /^[\p{L}\p{N}_][\p{L}\p{N}_ .+-]{0,63}$/u;
 const POLL_MS = { asking: 15000, empty: 2000, trouble: 1000 };
 const NEWS_MS = 5000;
@@ -28,10 +28,10 @@ if (!shared.operators.includes(operator)) {
 let screen = operator === null ? "people" : "review";  // review, people, names, write
 let condition = "loading";  // ok, loading, gone, locked, full, damaged
 let questions = [];         // the one on the screen, then those loaded ahead
-let known = { waiting: 0, undoable: 0, names: [], model: true };
+let known = { waiting: 0, undoable: 0, names: [], model: true, alerts: [], budget_left: null };
 let page = 0;               // of answers, choices or keys
 let heat = false;
-let entry = "";
+const board = { text: "", page: 0 };  // the keyboard
 let news = null;            // { text, until }
 let dark = false;
 let undoId = null;          // kept until a reply: a repeated undo takes back nothing more
@@ -228,7 +228,7 @@ function takeBack() {
 }
 
 function save(patch) {
-  const name = entry.trim();
+  const name = board.text.trim();
   if (!NAME.test(name)) return;
   const same = shared.classes.find((other) => className(other) === className(name));
   if (same) give("class", same, patch);
@@ -256,7 +256,7 @@ const actions = {
 function go(where) {
   screen = where;
   page = 0;
-  entry = "";
+  Object.assign(board, { text: "", page: 0 });
   pictureChanged();  // what lies under the finger is another button now
 }
 
@@ -302,7 +302,7 @@ function choices() {
   } else {
     items.push({ label: text("write-name"), act: () => go("write") });
     for (const name of known.names) {
-      items.push({ label: className(name), act: (patch) => { entry = name; save(patch); } });
+      items.push({ label: className(name), act: (patch) => { board.text = name; save(patch); } });
     }
   }
   const first = operator === null ? [] : [back];
@@ -324,15 +324,8 @@ function speak(code) {
 }
 
 function keys() {
-  const letters = LETTERS.map((letter) => ({
-    label: letter === " " ? text("blank") : letter,
-    act: () => { if (entry.length < 64) entry += letter; },
-  }));
-  const erase = { label: text("erase"), act: () => { entry = entry.slice(0, -1); } };
-  const more = { label: text("next-page"), act: () => { page += 1; } };
-  const room = shared.room.keys;
-  if (letters.length + 1 <= room) return [...letters, erase];
-  return [...paged(letters, room - 2), erase, more];
+  const words = { blank: text("blank"), erase: text("erase"), "next-page": text("next-page") };
+  return keysOf(board, shared.room.keys, words);
 }
 
 // --- drawing -------------------------------------------------------------------------------
@@ -350,6 +343,7 @@ function drawHeader() {
   const kept = outbox.all().length;
   let words = "";
   let notice = false;
+  const alert = known.alerts.find((name) => name !== "loop");
   if (news && performance.now() < news.until) [words, notice] = [news.text, true];
   else if (condition !== "ok" && condition !== "loading") {
     notice = true;
@@ -361,7 +355,10 @@ function drawHeader() {
     words = text(good ? "why-uncertain-good" : `why-${question.reason}`, { guess });
   }
   byId("why").textContent = words;
-  byId("count").textContent = known.waiting > 0 && !notice ? text("waiting", { count: known.waiting }) : "";
+  let count = known.waiting > 0 && !notice ? text("waiting", { count: known.waiting }) : "";
+  if (alert && !notice) count = `⚠ ${text(`alert-${alert}`)}`;
+  byId("count").textContent = count;
+  byId("count").classList.toggle("notice", Boolean(alert) && !notice);
   byId("header").classList.toggle("notice", notice);
 }
 
@@ -385,6 +382,9 @@ function drawPicture() {
   if (present !== image) present.replaceWith(image);
   const hint = question.images.heat?.naturalWidth > 0 ? text(hot ? "hide-heat" : "show-heat") : "";
   byId("hint").textContent = hint;
+  byId("alike").textContent = question.alike
+    ? text(question.alike === 1 ? "alike-one" : "alike", { count: question.alike })
+    : "";
   byId("picture").setAttribute("aria-pressed", String(hot));
   const whole = question.images.frame;
   if (whole && (shared.room.frame || hot)) {
@@ -401,12 +401,14 @@ function drawMessage() {
   let state = condition;
   if (condition === "ok") {
     if (questions.length) state = "loading";
+    else if (known.budget_left === 0) state = "budget";
     else if (!known.model && known.waiting <= 0) state = "cold";
-    else state = known.waiting > 0 ? "elsewhere" : "empty";
+    else if (known.waiting > 0) state = "elsewhere";
+    else state = known.alerts.find((name) => name !== "disk") ?? "empty";
   }
-  const calm = ["empty", "elsewhere", "cold", "loading"].includes(state);
+  const calm = ["empty", "elsewhere", "cold", "loading", "budget"].includes(state);
   byId("message").classList.toggle("trouble", !calm);
-  byId("message-mark").textContent = calm ? { empty: "✓", cold: "1", loading: "…" }[state] ?? "→" : "!";
+  byId("message-mark").textContent = calm ? { empty: "✓", budget: "✓", cold: "1", loading: "…" }[state] ?? "→" : "!";
   byId("message-title").textContent = text(`${state}-title`);
   byId("message-text").textContent = text(`${state}-text`);
 }
@@ -454,10 +456,10 @@ function drawKeys() {
     if (cell) label(button, cell.label);
   }
   byId("write-back").textContent = text("back");
-  byId("entry").textContent = entry;
+  byId("entry").textContent = board.text;
   byId("entry").setAttribute("aria-label", text("name-entry"));
   label(byId("save"), text("save"));
-  byId("save").setAttribute("aria-disabled", String(!NAME.test(entry.trim())));
+  byId("save").setAttribute("aria-disabled", String(!NAME.test(board.text.trim())));
 }
 
 function render() {

@@ -80,6 +80,13 @@ def test_every_panel_holds_everything(
         assert card.height >= CARD_HEIGHT - SLACK
     assert len(layout.bar) == BAR
     check(layout, list(layout.tabs.values()), [layout.header, layout.content])
+    tile, facts = layout.live["tile"], layout.live["facts"]
+    controls = [layout.live["sound"], layout.live["lot"], *layout.tabs.values()]
+    check(layout, controls, [layout.header, tile, facts, *layout.shots])
+    assert all(apart(a, b, 0) for a, b in combinations([tile, facts, *layout.shots], 2))
+    assert min(tile.width, tile.height) >= 30
+    assert facts.height >= 11
+    assert len(layout.shots) >= 2
     for rect in (*layout.answers, *layout.choices, *layout.cells, layout.save):
         assert rect.width >= PRIMARY_WIDTH - SLACK
         assert rect.height >= PRIMARY_HEIGHT - SLACK

@@ -12,9 +12,13 @@ REVIEW = Path(__file__).parents[3] / "device" / "review"
 BUILT = {  # keys put together in the code, by what they are put together from
     r"why-(uncertain|audit|cold-start)",
     r"guess-[123]",
+    r"word-(pass|fail|unsure|fault)",
+    r"fault-(dark|bright|empty|blurred|frozen|size)",
+    r"camera-(opening|ok|lost|ended)",
     r"tab-(live|questions|today|models|people)",
-    r"(empty|elsewhere|cold|loading|gone|locked|full|damaged)-(title|text)",
-    r"error-(host|forged|large|wrong-form|malformed|missing|other)",
+    r"alert-(camera|disk)",
+    r"(empty|budget|camera|loop|elsewhere|cold|loading|gone|locked|full|damaged)-(title|text)",
+    r"error-(host|forged|large|wrong-form|malformed|missing|supervisor|other)",
 }
 
 

@@ -1,0 +1,123 @@
+"""The live page: the verdict of now, large; the last frames; and how machine and box are."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from sqlite_utils import Database
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from config.settings import Settings
+from device.live import LiveState, live_path, read_frame, read_live
+from device.review.alerts import free_space_mb
+from device.review.desk import Desk
+from device.review.shell import Shell
+from device.store import in_force, waiting
+
+LOOK_EVERY_S = 0.25
+FACTS_EVERY_S = 3.0
+PING_EVERY_S = 10.0
+MOST_WATCHERS = 16
+
+
+class Facts(NamedTuple):
+    """What the store knows of the present."""
+
+    model: str | None
+    """Id of the model in use."""
+    labels: int
+    """Labels it was trained with."""
+    questions: int
+    part: str
+    lot: str
+    free_mb: int
+    """Free space of the disk that holds the store."""
+    low: bool
+    """Whether that is too little."""
+
+
+def facts_of(db: Database, settings: Settings) -> Facts:
+    """What stands beside the verdict."""
+    now = in_force(db)
+    row = db.execute(
+        "SELECT json_extract(metadata, '$.labels') FROM models WHERE id = ?", [now.model_id]
+    ).fetchone()
+    asking = settings.asking
+    free_mb = free_space_mb(settings)
+    return Facts(
+        model=now.model_id,
+        labels=row[0] if row else 0,
+        questions=len(waiting(db, asking.k, asking.cold_start)),
+        part=now.part,
+        lot=now.lot,
+        free_mb=free_mb,
+        low=free_mb < settings.keeping.low_disk_mb,
+    )
+
+
+def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
+    """The live page and what keeps it alive."""
+    settings = desk.settings
+    path = live_path(settings)
+    watchers = 0
+
+    def view(request: Request, state: LiveState, facts: Facts) -> str:
+        return shell.fragment(
+            request, "live_view.html", now=state.loop, frames=state.frames, facts=facts
+        )
+
+    async def look() -> tuple[LiveState, Facts]:
+        state = await asyncio.to_thread(read_live, path)
+        return state, await desk.work(lambda db: facts_of(db, settings))
+
+    async def live(request: Request) -> Response:
+        state, facts = await look()
+        return shell.render(request, "live.html", tab="live", view=view(request, state, facts))
+
+    async def events(request: Request) -> Response:
+        if watchers >= MOST_WATCHERS:
+            raise HTTPException(503, "busy")
+        return StreamingResponse(stream(request), media_type="text/event-stream")
+
+    async def stream(request: Request) -> AsyncIterator[str]:
+        nonlocal watchers
+        watchers += 1
+        try:
+            last, since_facts, since_word = "", 0.0, 0.0
+            state, facts = await look()
+            while True:
+                if since_facts >= FACTS_EVERY_S:
+                    state, facts = await look()
+                    since_facts = 0.0
+                else:
+                    state = await asyncio.to_thread(read_live, path)
+                now = view(request, state, facts)
+                if now != last:
+                    lines = "".join(f"data: {line}\n" for line in now.splitlines() if line.strip())
+                    yield lines + "\n"
+                    last, since_word = now, 0.0
+                elif since_word >= PING_EVERY_S:
+                    yield ": still here\n\n"
+                    since_word = 0.0
+                await asyncio.sleep(LOOK_EVERY_S)
+                since_facts += LOOK_EVERY_S
+                since_word += LOOK_EVERY_S
+        except HTTPException:
+            return  # the store is locked: the page connects again
+        finally:
+            watchers -= 1
+
+    async def frame(request: Request) -> Response:
+        jpeg = await asyncio.to_thread(read_frame, path, request.path_params["frame"])
+        if jpeg is None:
+            raise HTTPException(404)
+        return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
+
+    return [
+        Route("/live", live),
+        Route("/live/events", events),
+        Route("/live/frames/{frame:int}.jpg", frame),
+    ]
