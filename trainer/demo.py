@@ -332,7 +332,7 @@ def prepare(world: World, data: Path, seed: int) -> Settings:
         camera=world.camera,
         recipe=parse_settings({"recipe": recipe}, file).recipe,
         # No audits: the demo knows the truth of held-out images, and counts every label.
-        asking=Asking(k=k, cold_start=k * classes, audit_share=0, seed=seed),
+        asking=Asking(k=k, cold_start=k * classes, audit_share=0, seed=seed, labels_per_shift=0),
         trainer=Trainer(seed=seed),
     )
     try:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, request_response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -97,9 +97,21 @@ def page_routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     async def panel(_request: Request) -> Response:
         return Response(css, media_type="text/css")
 
+    async def offline(request: Request) -> Response:
+        return shell.render(request, "offline.html", spoken=languages())
+
+    async def up(_request: Request) -> Response:
+        return Response(status_code=204)
+
+    async def worker(_request: Request) -> Response:
+        return FileResponse(FOLDER / "static" / "sw.js", media_type="text/javascript")
+
     return [
         Route("/", index),
         Route("/panel.css", panel),
+        Route("/offline", offline),
+        Route("/up", up),
+        Route("/sw.js", worker),  # from the root: it may serve what lies under its own folder only
         Mount("/static", StaticFiles(directory=FOLDER / "static")),
     ]
 

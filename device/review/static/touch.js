@@ -61,4 +61,6 @@ export function listen({ patch, tap, key, dimmed, dimAfter }) {
   });
   document.addEventListener("contextmenu", (event) => event.preventDefault());
   stayAwake();
+  // Only there over https and on this machine itself.
+  navigator.serviceWorker?.register("/sw.js").catch(() => {});
 }

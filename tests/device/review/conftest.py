@@ -80,7 +80,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory, plates: NDArray[np.uint8]) -
         device=Device(name="box", data=folder / "data"),
         camera=Camera(vmc220=Vmc220Source(frames=6, width_px=600, height_px=400)),
         recipe=Recipe(classes=list(CLASSES), pass_classes=["clean"], regions="grid"),
-        asking=Asking(k=6, audit_share=0.4),
+        asking=Asking(k=6, audit_share=0.4, labels_per_shift=0),
         review=Review(operators=["Anna", "李伟"]),
     )
     db = open_store(settings.device.data)

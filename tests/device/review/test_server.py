@@ -236,7 +236,7 @@ def test_every_acknowledged_tap_survives_kill_9_once(kills: int, tmp_path: Path)
     settings = Settings(
         device=Device(data=tmp_path / "data"),
         recipe=Recipe(classes=["clean", "scratch"], pass_classes=["clean"]),
-        asking=Asking(k=1000),
+        asking=Asking(k=1000, labels_per_shift=0),
         review=Review(operators=["Anna"]),
     )
     db = open_store(settings.device.data)

@@ -39,7 +39,7 @@ def test_the_next_picture_is_there_within_100_ms_of_the_tap(
         update={
             "camera": Camera(),
             "recipe": Recipe(classes=list(CLASSES), pass_classes=["clean"]),
-            "asking": Asking(k=150, audit_share=0.001),
+            "asking": Asking(k=150, audit_share=0.001, labels_per_shift=0),
         }
     )
     with serving(settings) as server:
