@@ -64,7 +64,7 @@ class Shell:
         fresh = session is None
         session = session or secrets.token_urlsafe(24)
         token = token_of(self._key, session)
-        content = self.fragment(request, template, tabs=TABS, token=token, **values)
+        content = self.fragment(request, template, tabs=TABS, token=token, status=status, **values)
         response = HTMLResponse(content, status)
         if fresh:
             set_cookie(response, COOKIE, session)
