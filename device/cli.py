@@ -216,3 +216,32 @@ def label(patch: str, class_name: str, config: Config = None, *, operator: str) 
     add_label(db, patch, class_name, operator)
     db.close()
     print(f"{patch[:12]}: {class_name}")
+
+
+@app.command
+def lot(part: str, lot: str, config: Config = None, *, operator: str) -> None:
+    """Begin a lot: every frame from now on is of this part and lot.
+
+    Parameters
+    ----------
+    part
+        Number of the part; "" for none.
+    lot
+        Number of the lot; "" for none.
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    operator
+        Who begins it.
+    """
+    from device.store import begin_lot, is_name, open_store  # noqa: PLC0415
+
+    for words in (part, lot):
+        if words and not is_name(words):
+            raise UserError(
+                f"{words}: no number of a part or lot; letters, digits and _ . + - and blanks, "
+                "64 at most"
+            )
+    db = open_store(load_settings(config).device.data)
+    begin_lot(db, part, lot, operator)
+    db.close()
+    print(f"part {part or '-'}, lot {lot or '-'}")

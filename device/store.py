@@ -19,16 +19,18 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 from sqlite_utils import Database
 
 from config.document import to_toml
 from config.errors import UserError
-from config.settings import Settings
+from config.settings import Name, Settings
 from device.alike import fingerprint
 from device.clock import stamp
 from device.model import Model
 from device.schema import migrations
 
+_NAME = TypeAdapter(Name)
 STORE_FILE = "millsight.db"
 BUSY_TIMEOUT_S = 30.0
 
@@ -200,6 +202,15 @@ def add_action(db: Database, who: str, action: str, subject: str) -> None:
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
         [who, action, subject, *stamp()],
     )
+
+
+def is_name(words: str) -> bool:
+    """Whether words may be the number of a part or lot: safe in file names, URLs and pages."""
+    try:
+        _NAME.validate_python(words)
+    except ValidationError:
+        return False
+    return True
 
 
 def begin_lot(db: Database, part: str, lot: str, who: str) -> None:

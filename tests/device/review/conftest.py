@@ -31,11 +31,20 @@ from tests.device.conftest import model_file
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARTEFACTS = Path(__file__).parents[3] / "artefacts"
+LAUNCH: dict[str, Any] = {
+    "executable_path": CHROMIUM,
+    "args": [
+        "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync", "--no-first-run",
+    ],
+}  # fmt: skip
 HOLDER, OTHER = "holder-1", "holder-2"
 
 
-def fill(db: Database, count: int, reason: str = "uncertain", start: int = 0) -> list[str]:
-    """Store questions without a picture, the most unsure first; their patch ids."""
+def fill(
+    db: Database, count: int, reason: str = "uncertain", start: int = 0, png: bytes = b""
+) -> list[str]:
+    """Store questions with this picture, the most unsure first; their patch ids."""
     frame = "frame" + reason
     db.execute(
         "INSERT OR IGNORE INTO frames VALUES (?, 'box', 0, ?, ?, ?, ?, '', 200, 200, 'r', NULL, "
@@ -46,7 +55,7 @@ def fill(db: Database, count: int, reason: str = "uncertain", start: int = 0) ->
     with db.atomic():
         for i, patch in enumerate(ids):
             db.execute(
-                "INSERT INTO patches VALUES (?, 'box', 0, 0, 200, 200, x'', NULL, NULL)", [patch]
+                "INSERT INTO patches VALUES (?, 'box', 0, 0, 200, 200, ?, NULL, NULL)", [patch, png]
             )
             db.execute(
                 "INSERT INTO flags (patch_id, frame_id, cycle, reason, predicted, score) "
@@ -205,12 +214,6 @@ def browser() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         pytest.skip(f"no browser at {CHROMIUM}: apt install chromium fonts-noto-cjk")
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-                "--disable-component-update", "--disable-sync", "--no-first-run",
-            ],
-        )  # fmt: skip
+        running = playwright.chromium.launch(**LAUNCH)
         yield running
         running.close()
