@@ -11,7 +11,7 @@ NEU_CLS = Path(os.environ.get("MILLSIGHT_NEU_CLS", ROOT.parent / "shared/data/ne
 """The NEU-CLS images, a folder per class; set $MILLSIGHT_NEU_CLS where they lie elsewhere."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def neu_cls() -> Path:
     """The folder of the real NEU-CLS images (Song & Yan 2013)."""
     if not NEU_CLS.is_dir():

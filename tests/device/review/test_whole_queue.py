@@ -35,7 +35,7 @@ def neu_device(tmp_path_factory: pytest.TempPathFactory, neu_cls: Path) -> Setti
         camera=Camera(source="folder", folder=FolderSource(path=neu_cls, shuffle_seed=0)),
         recipe=Recipe(classes=classes, pass_classes=[]),
         asking=Asking(k=17, cold_start=54, audit_share=0.01, labels_per_shift=0),
-        review=Review(operators=["Anna"]),
+        review=Review(operators=["Anna", "Ben"]),
     )
 
     def ignore(_event: Event) -> None:

@@ -1,0 +1,150 @@
+"""Every state of the questions' page has a screen of its own, and says what to do."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from camera.source import Event
+from config.settings import Device, Settings
+from device.review.queue import claim_next
+from device.store import STORE_FILE, open_store, start_cycle
+from tests.device.review.conftest import OTHER, answers_in, serving
+from tests.device.review.test_browser import PANELS, on_panel, page_of, shown, shown_screen, tap
+from tests.device.review.test_live_page import live_loop
+
+
+def emptied(settings: Settings) -> None:
+    """Let nothing wait."""
+    db = open_store(settings.device.data)
+    start_cycle(db, "test")
+    db.close()
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("panel", PANELS, ids=lambda p: f"{p[0]}x{p[1]}")
+def test_when_the_budget_is_used_up_the_page_says_so_and_stops_asking(
+    browser: Browser, asking: Settings, panel: tuple[int, int, float], language: str
+) -> None:
+    budget = asking.asking.model_copy(update={"labels_per_shift": 3})
+    settings = on_panel(asking.model_copy(update={"asking": budget}), *panel, language=language)
+    with serving(settings) as server, page_of(browser, server) as page:
+        for number in range(3):
+            shown(page)
+            tap(page, f"[data-tap=answer] >> nth={number % 2}")
+        expect(page.locator("#message-mark")).to_have_text("✓")
+        shown_screen(page, server, "budget")
+        if language == "en":
+            expect(page.locator("#message-title")).to_have_text("Enough for this shift")
+        page.reload()
+        expect(page.locator("#message")).to_be_visible()
+        expect(page.locator("#picture")).to_be_hidden()
+        assert len(answers_in(settings.device.data)) == 3
+        tap(page, "#tool-undo")  # takes one answer back: one more may be given
+        shown(page)
+        tap(page, "[data-tap=answer] >> nth=0")
+        expect(page.locator("#message")).to_be_visible()
+    assert [kind for _, kind, _ in answers_in(settings.device.data)] == [
+        "class", "class", "class", "undone", "class",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("panel", PANELS, ids=lambda p: f"{p[0]}x{p[1]}")
+def test_camera_inspection_and_disk_are_told(
+    browser: Browser, asking: Settings, panel: tuple[int, int, float], language: str
+) -> None:
+    keeping = asking.keeping.model_copy(update={"low_disk_mb": 10**9})
+    settings = on_panel(asking, *panel, language=language)
+    low = settings.model_copy(update={"keeping": keeping})
+    with serving(low) as server, page_of(browser, server) as page:
+        shown(page)
+        words = {"en": "⚠ Disk nearly full", "zh": "⚠ 磁盘将满"}
+        expect(page.locator("#count")).to_have_text(words[language])
+        shown_screen(page, server, "low-disk")
+    emptied(settings)
+    with serving(settings) as server, page_of(browser, server) as page:
+        title = page.locator("#message-title")
+        expect(title).to_have_text(
+            {"en": "Inspection is not running", "zh": "检测未运行"}[language]
+        )
+        shown_screen(page, server, "not-running")
+        with live_loop(settings) as loop:
+            expect(title).to_have_text({"en": "Nothing to ask", "zh": "没有待答问题"}[language])
+            loop.note(Event("lost", "camera 0: no picture"))
+            expect(title).to_have_text({"en": "No camera", "zh": "没有相机"}[language])
+            shown_screen(page, server, "no-camera")
+
+
+def test_near_identical_patches_are_shown_as_one_group(browser: Browser, asking: Settings) -> None:
+    db = open_store(asking.device.data)
+    first = claim_next(db, OTHER, 1000, 1000)
+    assert first is not None
+    others = db.execute(
+        "SELECT patch_id FROM flags WHERE patch_id != ? AND reason = 'uncertain' LIMIT 3",
+        [first.patch_id],
+    ).fetchall()
+    db.execute("DELETE FROM claims")
+    with db.atomic():
+        for (patch,) in others:
+            db.execute("UPDATE flags SET alike = ? WHERE patch_id = ?", [first.patch_id, patch])
+    db.close()
+    with serving(asking) as server, page_of(browser, server) as page:
+        assert shown(page) == first.patch_id
+        expect(page.locator("#alike")).to_have_text("and 3 alike: one answer for all")
+        shown_screen(page, server, "alike")
+        tap(page, "[data-tap=answer] >> nth=0")
+        expect(page.locator("#alike")).to_have_text("")
+    answered = answers_in(asking.device.data)
+    assert [patch for patch, _, _ in answered] == [first.patch_id]
+    db = open_store(asking.device.data)
+    assert claim_next(db, OTHER, 1000, 1000, [first.patch_id]) is not None
+    asked = {row[0] for row in db.execute("SELECT patch_id FROM flags WHERE alike IS NOT NULL")}
+    assert len(asked) == 3
+    db.close()
+
+
+def test_a_full_disk_is_told_and_the_tap_stored_when_there_is_room(
+    browser: Browser, asking: Settings, small_disk: Path
+) -> None:
+    data = small_disk / "data"
+    data.mkdir()
+    (small_disk / "ballast").unlink()
+    source = open_store(asking.device.data)
+    source.execute(f"VACUUM INTO '{data / STORE_FILE}'")
+    source.close()
+    settings = asking.model_copy(update={"device": Device(name="box", data=data)})
+    with serving(settings) as server, page_of(browser, server) as page:
+        patch = shown(page)
+        ballast = small_disk / "ballast"
+        with ballast.open("wb") as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+                    file.flush()
+            except OSError:
+                pass
+        tap(page, "[data-tap=answer] >> nth=0")
+        expect(page.locator("#why")).to_contain_text("Disk full")
+        shown_screen(page, server, "disk-full")
+        assert answers_in(data) == []
+        ballast.unlink()
+        expect(page.locator("#why")).to_have_text("Connected again: answers stored")
+        assert [row[0] for row in answers_in(data)] == [patch]
+
+
+def test_a_damaged_store_is_told(browser: Browser, asking: Settings) -> None:
+    with serving(asking) as server, page_of(browser, server) as page:
+        shown(page)
+        path = asking.device.data / STORE_FILE
+        size = path.stat().st_size
+        with path.open("r+b") as file:
+            for place in range(4096, size, 4096):
+                file.seek(place)
+                file.write(b"\xff" * 512)
+        for wal in asking.device.data.glob(STORE_FILE + "-*"):
+            with wal.open("r+b") as file:
+                file.truncate(0)
+        tap(page, "[data-tap=answer] >> nth=0")
+        expect(page.locator("#why")).to_contain_text("Store unreadable")
+        shown_screen(page, server, "damaged")
