@@ -102,16 +102,46 @@ class Desk:
             "model": in_force(db).model_id is not None,
         }
 
-    def questions(self, db: Database, message: Message) -> dict[str, Any]:
-        """Prolong what a page has, and bring it what it lacks."""
+    def questions(self, db: Database, cookie: str | None, message: Message) -> dict[str, Any]:
+        """Prolong what a page has, and bring it what it lacks.
+
+        Raises:
+            HTTPException: 401, nobody is logged in.
+        """
+        person = people.visitor(db, self.settings.review, cookie).person
+        if person is None:
+            raise HTTPException(401, "login")
         with exclusive(db):
             kept = queue.renew(db, message.holder, message.have)
-            return self.state(db, message, kept) | {"kept": kept}
+            return self.state(db, message, kept) | {"kept": kept, "operator": person.name}
 
-    def answer(self, db: Database, tap: Tap) -> dict[str, Any]:
-        """Store a tap, and bring the page a further question."""
+    def admit_as(self, db: Database, cookie: str | None, name: str) -> None:
+        """Refuse what is said in the name of somebody else.
+
+        A name without a PIN proves nothing in any case, and a tap of a colleague who has gone
+        meanwhile must not be lost: it counts, as his.
+
+        Raises:
+            HTTPException: 401, nobody is logged in, or somebody else; 422, there is no such name.
+        """
+        review = self.settings.review
+        present = people.visitor(db, review, cookie, active=True).person
+        said = people.is_known(review, name)
+        if said is None:
+            raise HTTPException(422, "malformed")
+        if present is None or (said != present and people.needs_pin(db, said)):
+            raise HTTPException(401, "login")
+
+    def answer(self, db: Database, cookie: str | None, tap: Tap) -> dict[str, Any]:
+        """Store a tap, and bring the page a further question.
+
+        Raises:
+            HTTPException: as `admit_as`.
+            UserError: there is no such patch.
+        """
         outcome: queue.Outcome = "stored"
         with exclusive(db):
+            self.admit_as(db, cookie, tap.operator)
             if tap.answer == "skip":
                 queue.skip(db, tap.id, tap.patch, tap.holder)
             else:
@@ -120,10 +150,15 @@ class Desk:
                 )
             return self.state(db, tap, tap.have) | {"outcome": outcome}
 
-    def undo(self, db: Database, message: TakeBack) -> dict[str, Any]:
-        """Take back the page's last answer, and bring its question again."""
+    def undo(self, db: Database, cookie: str | None, message: TakeBack) -> dict[str, Any]:
+        """Take back the page's last answer, and bring its question again.
+
+        Raises:
+            HTTPException: as `admit_as`.
+        """
         asking = self.settings.asking
         with exclusive(db):
+            self.admit_as(db, cookie, message.operator)
             patch_id = queue.undo(db, message.id, message.holder, message.operator)
             waits = {q.patch_id: q for q in waiting(db, asking.k, asking.cold_start)}
             back = waits.get(patch_id or "")
