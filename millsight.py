@@ -16,6 +16,7 @@ app = App(
 app.command("config.cli:app", name="config", help="Write, check and show the settings.")
 app.command("device.cli:app", name="device", help="Inspect: run the loop, see its state.")
 app.command("device.review.cli:review", name="review", help="Serve the operators' touch page.")
+app.command("device.review.people_cli:app", name="people", help="PINs, password, who did what.")
 app.command("trainer.cli:app", name="trainer", help="Train models from labelled patches.")
 app.command("export.cli:app", name="export", help="Look into model files.")
 app.command("camera.cli:app", name="camera", help="See what the camera sees.")

@@ -1,12 +1,14 @@
 """The touch page's server: a Starlette application over the store."""
 
+import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, request_response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -15,16 +17,20 @@ from config.errors import UserError
 from config.settings import Settings
 from device.review import live, lots
 from device.review.desk import Desk
-from device.review.guard import Guard
+from device.review.gate import Gate
+from device.review.guard import Guard, session_of
 from device.review.layout import stylesheet
-from device.review.messages import Message, TakeBack, Tap, check_operator, check_tap
+from device.review.messages import Message, TakeBack, Tap, check_tap
 from device.review.pages import frame_jpeg, patch_png
+from device.review.people_pages import NetworkPassword, Secrets, people_routes, pin_routes
 from device.review.shell import FOLDER, Shell
 from device.review.texts import languages, texts
 
 
-def make_app(settings: Settings) -> ASGIApp:
-    """The touch pages of a device.
+def make_app(settings: Settings, host: str = "127.0.0.1") -> ASGIApp:
+    """The touch pages of a device, for who can reach the address `host`.
+
+    On another address than loopback they ask for the password of the network.
 
     Raises:
         UserError: the store cannot be opened, or nobody here speaks the language.
@@ -40,59 +46,54 @@ def make_app(settings: Settings) -> ASGIApp:
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        if error.status_code == 503:
-            return JSONResponse({"state": error.detail}, 503)
-        named = {404: "missing", 405: "missing"}
-        return error_page(request, error.status_code, named.get(error.status_code, error.detail))
+        status, reason = error.status_code, error.detail
+        script = request.headers.get("content-type", "").startswith("application/json")
+        if script and status in {401, 503}:
+            return JSONResponse({"state": reason}, status)
+        named = {404: "error-missing", 405: "error-missing", 503: f"{reason}-text"}
+        return error_page(request, status, named.get(status, f"error-{reason}"))
 
     async def on_user_error(request: Request, _error: Exception) -> Response:
-        return error_page(request, 404, "missing")
+        return error_page(request, 404, "error-missing")
 
-    def error_page(request: Request, status: int, reason: str) -> Response:
-        """Say what went wrong; `reason` is the end of a text's key."""
+    def error_page(request: Request, status: int, key: str) -> Response:
+        """Say what went wrong."""
         known = texts(shell.language(request))
-        text = known.get(f"error-{reason}", known["error-other"])
+        text = known.get(key, known["error-other"])
         return shell.render(request, "error.html", status, text=text)
 
     async def foreign_host(request: Request) -> Response:
-        return error_page(request, 400, "host")
+        return error_page(request, 400, "error-host")
 
+    secrets = Secrets(desk)
+    password = NetworkPassword(desk, shell, secrets)
+    address = ipaddress.ip_address(host)
+    guarded = [
+        *page_routes(desk, shell),
+        *people_routes(desk, shell),
+        *pin_routes(desk, shell, secrets),
+        *talk_routes(desk),
+        *picture_routes(desk),
+        *live.routes(desk, shell),
+        *lots.routes(desk, shell),
+    ]
+    ask = None if address.is_loopback else request_response(password.ask)
     app = Starlette(
         routes=[
-            *page_routes(desk, shell),
-            *talk_routes(desk),
-            *picture_routes(desk),
-            *live.routes(desk, shell),
-            *lots.routes(desk, shell),
+            *style_routes(shell),
+            Route("/password", password.check, methods=["POST"]),
+            Mount("", routes=guarded, middleware=[Middleware(Gate, desk=desk, ask=ask)]),
         ],
         exception_handlers={HTTPException: on_http_error, UserError: on_user_error},
         lifespan=lifespan,
     )
-    return Guard(app, request_response(foreign_host))
+    names = {*settings.review.host_names, *([] if address.is_unspecified else [host])}
+    return Guard(app, request_response(foreign_host), names)
 
 
-def page_routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
-    """The questions' page, its styles and scripts."""
-    settings = desk.settings
-    layout = shell.layout
-    css = stylesheet(settings.review, layout)
-    shared = {
-        "operators": settings.review.operators,
-        "language": settings.review.language,
-        "texts": languages(),
-        "classes": settings.recipe.classes,
-        "passing": settings.recipe.pass_classes,
-        "dim_after_s": settings.review.dim_after_s,
-        "room": {
-            "answers": len(layout.answers),
-            "choices": len(layout.choices),
-            "keys": len(layout.keys),
-            "frame": layout.frame is not None,
-        },
-    }
-
-    async def index(request: Request) -> Response:
-        return shell.render(request, "review.html", shared=shared)
+def style_routes(shell: Shell) -> list[BaseRoute]:
+    """Styles, scripts, and the screen for a server that is away."""
+    css = stylesheet(shell.settings.review, shell.layout)
 
     async def panel(_request: Request) -> Response:
         return Response(css, media_type="text/css")
@@ -107,7 +108,6 @@ def page_routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
         return FileResponse(FOLDER / "static" / "sw.js", media_type="text/javascript")
 
     return [
-        Route("/", index),
         Route("/panel.css", panel),
         Route("/offline", offline),
         Route("/up", up),
@@ -116,23 +116,49 @@ def page_routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     ]
 
 
+def page_routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
+    """The questions' page."""
+    settings = desk.settings
+    layout = shell.layout
+    shared = {
+        "classes": settings.recipe.classes,
+        "passing": settings.recipe.pass_classes,
+        "dim_after_s": settings.review.dim_after_s,
+        "room": {
+            "answers": len(layout.answers),
+            "choices": len(layout.choices),
+            "keys": len(layout.keys),
+            "frame": layout.frame is not None,
+        },
+    }
+
+    async def index(request: Request) -> Response:
+        person = await desk.person(request)
+        if person is None:
+            return RedirectResponse("/people", 303)
+        language = shell.language(request)
+        here = {"operator": person.name, "texts": texts(language)}
+        return shell.render(request, "review.html", shared=shared | here)
+
+    return [Route("/", index)]
+
+
 def talk_routes(desk: Desk) -> list[BaseRoute]:
     """What the page sends and asks for."""
 
     async def questions(request: Request) -> Response:
-        message = await Message.read(request, desk.key)
-        return JSONResponse(await desk.work(lambda db: desk.questions(db, message)))
+        message, cookie = await Message.read(request, desk.key), session_of(request)
+        return JSONResponse(await desk.work(lambda db: desk.questions(db, cookie, message)))
 
     async def answers(request: Request) -> Response:
-        tap = await Tap.read(request, desk.key)
+        tap, cookie = await Tap.read(request, desk.key), session_of(request)
         check_tap(tap, desk.settings)
-        reply = await desk.work(lambda db: desk.answer(db, tap))
+        reply = await desk.work(lambda db: desk.answer(db, cookie, tap))
         return JSONResponse(reply, 409 if reply["outcome"] == "late" else 200)
 
     async def undo(request: Request) -> Response:
-        message = await TakeBack.read(request, desk.key)
-        check_operator(message.operator, desk.settings)
-        return JSONResponse(await desk.work(lambda db: desk.undo(db, message)))
+        message, cookie = await TakeBack.read(request, desk.key), session_of(request)
+        return JSONResponse(await desk.work(lambda db: desk.undo(db, cookie, message)))
 
     return [
         Route("/questions", questions, methods=["POST"]),

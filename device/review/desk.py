@@ -94,7 +94,7 @@ class Desk:
         self._db.close()
 
     def state(
-        self, db: Database, message: Message, kept: Collection[str], operator: str | None = None
+        self, db: Database, message: Message, kept: Collection[str], operator: str
     ) -> dict[str, Any]:
         """What a page needs to go on: new questions, and how many wait."""
         asking = self.settings.asking
@@ -103,12 +103,9 @@ class Desk:
         fresh: list[Question] = []
         have = set(message.have) | set(kept)
         while len(kept) + len(fresh) < (AHEAD if left is None else min(AHEAD, left)):
-            question = operator and queue.claim_repeat(
+            question = queue.claim_repeat(
                 db, message.holder, operator, asking.repeat_share, have
-            )
-            question = question or queue.claim_next(
-                db, message.holder, asking.k, asking.cold_start, have, waits
-            )
+            ) or queue.claim_next(db, message.holder, asking.k, asking.cold_start, have, waits)
             if question is None:
                 break
             fresh.append(question)
@@ -123,16 +120,49 @@ class Desk:
             "model": in_force(db).model_id is not None,
         }
 
-    def questions(self, db: Database, message: Message) -> dict[str, Any]:
-        """Prolong what a page has, and bring it what it lacks."""
+    def questions(self, db: Database, cookie: str | None, message: Message) -> dict[str, Any]:
+        """Prolong what a page has, and bring it what it lacks.
+
+        Raises:
+            HTTPException: 401, nobody is logged in.
+        """
+        person = people.visitor(db, self.settings.review, cookie).person
+        if person is None:
+            raise HTTPException(401, "login")
         with exclusive(db):
             kept = queue.renew(db, message.holder, message.have)
-            return self.state(db, message, kept) | {"kept": kept}
+            return self.state(db, message, kept, person.name) | {
+                "kept": kept,
+                "operator": person.name,
+            }
 
-    def answer(self, db: Database, tap: Tap) -> dict[str, Any]:
-        """Store a tap, and bring the page a further question."""
+    def admit_as(self, db: Database, cookie: str | None, name: str) -> None:
+        """Refuse what is said in the name of somebody else.
+
+        A name without a PIN proves nothing in any case, and a tap of a colleague who has gone
+        meanwhile must not be lost: it counts, as his.
+
+        Raises:
+            HTTPException: 401, nobody is logged in, or somebody else; 422, there is no such name.
+        """
+        review = self.settings.review
+        present = people.visitor(db, review, cookie, active=True).person
+        said = people.is_known(review, name)
+        if said is None:
+            raise HTTPException(422, "malformed")
+        if present is None or (said != present and people.needs_pin(db, said)):
+            raise HTTPException(401, "login")
+
+    def answer(self, db: Database, cookie: str | None, tap: Tap) -> dict[str, Any]:
+        """Store a tap, and bring the page a further question.
+
+        Raises:
+            HTTPException: as `admit_as`.
+            UserError: there is no such patch.
+        """
         outcome: queue.Outcome = "stored"
         with exclusive(db):
+            self.admit_as(db, cookie, tap.operator)
             if tap.answer == "skip":
                 queue.skip(db, tap.id, tap.patch, tap.holder)
             else:
@@ -141,12 +171,17 @@ class Desk:
                 )
             return self.state(db, tap, tap.have, tap.operator) | {"outcome": outcome}
 
-    def undo(self, db: Database, message: TakeBack) -> dict[str, Any]:
-        """Take back the page's last answer, and bring its question again."""
+    def undo(self, db: Database, cookie: str | None, message: TakeBack) -> dict[str, Any]:
+        """Take back the page's last answer, and bring its question again.
+
+        Raises:
+            HTTPException: as `admit_as`.
+        """
         with exclusive(db):
+            self.admit_as(db, cookie, message.operator)
             patch_id = queue.undo(db, message.id, message.holder, message.operator)
             have = [*message.have, *([patch_id] if patch_id else [])]
             question = patch_id and question_page(
                 db, queue.question_of(db, patch_id), self.settings.recipe
             )
-            return self.state(db, message, have) | {"question": question}
+            return self.state(db, message, have, message.operator) | {"question": question}

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
@@ -32,14 +33,17 @@ HEADERS = {
 
 
 class Guard:
-    """The outermost layer: host names of this machine only, security headers on every reply.
+    """The outermost layer: known host names only, security headers on every reply.
 
     A foreign host name is what a rebound DNS name looks like; `refuse` answers it.
     """
 
-    def __init__(self, app: ASGIApp, refuse: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, refuse: ASGIApp, names: Iterable[str] = ()) -> None:
+        """`names` are those besides the machine's own; an IPv6 address may stand without []."""
         self._app = app
         self._refuse = refuse
+        bare = {name.lower().strip("[]") for name in names}
+        self._names = LOOPBACK | {f"[{name}]" if ":" in name else name for name in bare}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -52,7 +56,7 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        known = scope["type"] != "http" or _host_name(scope) in LOOPBACK
+        known = scope["type"] != "http" or _host_name(scope) in self._names
         await (self._app if known else self._refuse)(scope, receive, with_headers)
 
 

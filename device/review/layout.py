@@ -62,6 +62,10 @@ class Layout:
     save: Rect
     keys: list[Rect]
     """The page to write a name: back, the text, save, and keys in reading order."""
+    under: Rect
+    """What there is besides back, text and save."""
+    pin: list[Rect]
+    """The same as the twelve keys of a PIN pad."""
     tabs: dict[str, Rect]
     """The ways to the other pages, on every page but the questions'."""
     content: Rect
@@ -178,6 +182,7 @@ def _complete(width: float, height: float, best: _Candidate, *, frame: bool) -> 
     bottom = min(rect.y for rect in best.tools.values()) - GAP
     inner = width - 2 * EDGE
     top = EDGE + PRIMARY_HEIGHT + GAP
+    under = Rect(EDGE, top, inner, height - EDGE - top)
     save = Rect(width - EDGE - PRIMARY_WIDTH, EDGE, PRIMARY_WIDTH, PRIMARY_HEIGHT)
     back = Rect(EDGE, EDGE, CONTROL + GAP, PRIMARY_HEIGHT)
     left = back.x + back.width + GAP
@@ -200,7 +205,9 @@ def _complete(width: float, height: float, best: _Candidate, *, frame: bool) -> 
         back=back,
         entry=Rect(left, EDGE, save.x - GAP - left, PRIMARY_HEIGHT),
         save=save,
-        keys=_filled(Rect(EDGE, top, inner, height - EDGE - top), CONTROL, CONTROL),
+        keys=_filled(under, CONTROL, CONTROL),
+        under=under,
+        pin=_pad(under),
         tabs=tabs,
         content=content,
         cells=_filled(content, PRIMARY_WIDTH, PRIMARY_HEIGHT),
@@ -311,6 +318,12 @@ def _filled(
     return _grid(area, columns, rows, highest)
 
 
+def _pad(area: Rect) -> list[Rect]:
+    """Twelve keys, as on a telephone where the area is high enough."""
+    columns = next(n for n in (3, 4, 6) if (12 // n) * (CONTROL + GAP) - GAP <= area.height)
+    return _grid(area, columns, 12 // columns)
+
+
 def stylesheet(review: Review, layout: Layout) -> str:
     """The layout as CSS: a class `at-…` for every rectangle, and the millimetre as `--mm`."""
     scale = px_per_mm(review)
@@ -322,13 +335,14 @@ def stylesheet(review: Review, layout: Layout) -> str:
         "at-back": layout.back,
         "at-entry": layout.entry,
         "at-save": layout.save,
+        "at-under": layout.under,
         "at-content": layout.content,
         "at-stage": layout.stage,
     }
     places |= {f"at-tool-{name}": rect for name, rect in layout.tools.items()}
     places |= {f"at-tab-{name}": rect for name, rect in layout.tabs.items()}
     places |= {f"at-live-{name}": rect for name, rect in layout.live.items()}
-    for kind in ("answers", "choices", "keys", "cells", "cards", "bar", "shots"):
+    for kind in ("answers", "choices", "keys", "cells", "cards", "bar", "shots", "pin"):
         places |= {f"at-{kind}-{i}": rect for i, rect in enumerate(getattr(layout, kind))}
     sizes = {
         "mm": 1.0,

@@ -5,6 +5,7 @@ the SHA-256; whatever proves more than before gets a new cookie. What people did
 """
 
 import hashlib
+import re
 import secrets
 from math import inf
 from typing import NamedTuple
@@ -17,6 +18,8 @@ from config.settings import Review
 from device.clock import stamp
 from device.store import add_action, exclusive
 
+PIN = re.compile(r"[0-9]{4,8}")
+SHORTEST_PASSWORD = 10
 NETWORK = ""
 """The name that the password of the network is kept under."""
 FREE_TRIES = 5

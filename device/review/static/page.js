@@ -13,4 +13,11 @@ listen({
     document.dispatchEvent(new CustomEvent("dimmed", { detail: yes }));
   },
 });
+// One form once: a second tap on a slow box is the same intention.
+let sent = false;
+document.addEventListener("submit", (event) => {
+  if (sent) event.preventDefault();
+  sent = true;
+});
+addEventListener("pageshow", () => { sent = false; });
 pictureChanged();  // a tap meant for the page before

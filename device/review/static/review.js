@@ -18,15 +18,10 @@ const newId = () => [...crypto.getRandomValues(new Uint8Array(16))]
 const holder = sessionStorage.getItem("millsight.holder") ?? newId();
 sessionStorage.setItem("millsight.holder", holder);
 
-let language = localStorage.getItem("millsight.language");
-if (!(language in shared.texts)) language = shared.language;
-let operator = localStorage.getItem("millsight.operator");
-if (!shared.operators.includes(operator)) {
-  operator = shared.operators.length === 1 ? shared.operators[0] : null;
-}
+const { operator, texts } = shared;
 
-let screen = operator === null ? "people" : "review";  // review, people, names, write
-let condition = "loading";  // ok, loading, gone, locked, full, damaged
+let screen = "review";      // review, names, write
+let condition = "loading";  // ok, loading, gone, locked, full, damaged, login
 let questions = [];         // the one on the screen, then those loaded ahead
 let known = { waiting: 0, undoable: 0, names: [], model: true, alerts: [], budget_left: null };
 let page = 0;               // of answers, choices or keys
@@ -36,12 +31,13 @@ let news = null;            // { text, until }
 let dark = false;
 let undoId = null;          // kept until a reply: a repeated undo takes back nothing more
 let shown = null;           // what the picture shows now
+const held = new Set();     // ids of taps whose operator must log in before they are stored
 const answered = new Map(); // patch -> question, for taking back what was not sent yet
 
 // --- words ---------------------------------------------------------------------------------
 
 function text(key, values = {}) {
-  return shared.texts[language][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  return texts[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
 function className(name) {
@@ -77,7 +73,7 @@ async function post(path, body) {
       body: JSON.stringify(body),
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
-    if (response.status === 503) {
+    if (response.status === 503 || response.status === 401) {
       condition = (await response.json()).state;
       return null;
     }
@@ -111,14 +107,26 @@ function take(reply) {
   known = reply;
 }
 
+// Taps that can be stored while this operator is logged in.
+const pending = () => outbox.all().filter((tap) => !held.has(tap.id));
+
+function logIn() {
+  location.assign("/people");  // what is in the outbox is counted there
+}
+
 function deliver() {
   return inTurn(async () => {
     let kept = false;
-    for (const tap of outbox.all()) {
+    for (const tap of pending()) {
       const { key, ...body } = tap;
       kept ||= !["ok", "loading"].includes(condition);
       outbox.markSent(tap);
       const reply = await post("/answers", { ...body, have: have(tap.patch) });
+      if (reply === null && condition === "login" && tap.operator !== operator) {
+        held.add(tap.id);
+        condition = "ok";
+        continue;
+      }
       if (reply === null) break;
       outbox.remove(tap);
       answered.delete(tap.patch);
@@ -127,7 +135,7 @@ function deliver() {
         continue;
       }
       if (reply.outcome === "late") tell("news-late");
-      else if (kept && outbox.all().length === 0) tell("news-delivered");
+      else if (kept && pending().length === 0) tell("news-delivered");
       take(reply);
     }
     render();
@@ -140,6 +148,7 @@ function poll() {
     const before = questions[0]?.patch;
     const reply = await post("/questions", { holder, have: have() });
     if (reply && !reply.refused) {
+      if (reply.operator !== operator) location.reload();  // another one has logged in
       const kept = new Set(reply.kept);
       questions = questions.filter((question) => kept.has(question.patch));
       if (before && questions[0]?.patch !== before && !dark) tell("news-moved");
@@ -154,9 +163,13 @@ function poll() {
 let timer;
 function plan() {
   clearTimeout(timer);
+  if (condition === "login") {
+    logIn();
+    return;
+  }
   if (dark) return;  // nobody is here: the leases run out
   const wait = condition !== "ok" ? "trouble" : questions.length ? "asking" : "empty";
-  timer = setTimeout(() => (outbox.all().length ? deliver().then(poll) : poll()), POLL_MS[wait]);
+  timer = setTimeout(() => (pending().length ? deliver().then(poll) : poll()), POLL_MS[wait]);
 }
 
 // --- pictures ------------------------------------------------------------------------------
@@ -207,7 +220,7 @@ function takeBack() {
   }
   undoId ??= newId();
   inTurn(async () => {
-    if (outbox.all().some((tap) => tap.holder === holder)) {
+    if (pending().some((tap) => tap.holder === holder)) {
       tell("news-undo-later");
       return;
     }
@@ -245,9 +258,9 @@ const actions = {
   "skip": (_, patch) => give("skip", null, patch),
   "undo": takeBack,
   "more": () => { page += 1; },
-  "menu": () => go("people"),
+  "menu": logIn,
   "something-new": () => { if (asking()) go(known.names.length ? "names" : "write"); },
-  "choice": (button, patch) => choices().cells[button.dataset.cell]?.act(patch),
+  "choice": (button, patch) => choices()[button.dataset.cell]?.act(patch),
   "leave": () => go("review"),
   "key": (button) => keys()[button.dataset.cell]?.act(),
   "save": (_, patch) => save(patch),
@@ -290,37 +303,13 @@ function paged(items, room) {
 function choices() {
   const room = shared.room.choices;
   const back = { label: text("back"), act: () => go("review") };
-  const items = [];
-  if (screen === "people") {
-    for (const name of shared.operators) {
-      items.push({ label: name, pressed: name === operator, act: () => choose(name) });
-    }
-    for (const code of Object.keys(shared.texts)) {
-      const label = shared.texts[code].language;
-      items.push({ label, lang: code, pressed: code === language, act: () => speak(code) });
-    }
-  } else {
-    items.push({ label: text("write-name"), act: () => go("write") });
-    for (const name of known.names) {
-      items.push({ label: className(name), act: (patch) => { board.text = name; save(patch); } });
-    }
+  const items = [{ label: text("write-name"), act: () => go("write") }];
+  for (const name of known.names) {
+    items.push({ label: className(name), act: (patch) => { board.text = name; save(patch); } });
   }
-  const first = operator === null ? [] : [back];
-  const title = text(screen === "people" ? "who" : "new-which");
-  if (first.length + items.length <= room) return { title, cells: [...first, ...items] };
+  if (1 + items.length <= room) return [back, ...items];
   const more = { label: text("next-page"), act: () => { page += 1; } };
-  return { title, cells: [...first, ...paged(items, room - first.length - 1), more] };
-}
-
-function choose(name) {
-  operator = name;
-  localStorage.setItem("millsight.operator", name);
-  go("review");
-}
-
-function speak(code) {
-  language = code;
-  localStorage.setItem("millsight.language", code);
+  return [back, ...paged(items, room - 2), more];
 }
 
 function keys() {
@@ -340,7 +329,7 @@ function label(button, words, small = "") {
 
 function drawHeader() {
   const question = questions[0];
-  const kept = outbox.all().length;
+  const kept = pending().length;
   let words = "";
   let notice = false;
   const alert = known.alerts.find((name) => name !== "loop");
@@ -428,23 +417,22 @@ function drawAnswers() {
   for (const name of ["undo", "skip", "cant-tell", "something-new", "more", "menu"]) {
     const button = byId(`tool-${name}`);
     if (!button) continue;
-    if (name === "menu") label(button, operator ?? "", text("answering"));
+    if (name === "menu") label(button, operator, text("answering"));
     else label(button, text(name));
-    const idle = name === "undo" ? known.undoable === 0 : name !== "menu" && !asking();
+    let idle = !asking();
+    if (name === "undo") idle = known.undoable === 0;
+    else if (name === "menu") idle = condition === "gone";  // no page to go to
     button.setAttribute("aria-disabled", String(idle));
   }
 }
 
 function drawChoices() {
   const found = choices();
-  byId("choose-title").textContent = found.title;
+  byId("choose-title").textContent = text("new-which");
   for (const button of document.querySelectorAll("[data-tap=choice]")) {
-    const cell = found.cells[button.dataset.cell];
+    const cell = found[button.dataset.cell];
     button.hidden = !cell;
-    if (!cell) continue;
-    label(button, cell.label);
-    button.lang = cell.lang ?? language;
-    button.setAttribute("aria-pressed", String(cell.pressed ?? false));
+    if (cell) label(button, cell.label);
   }
 }
 
@@ -464,11 +452,8 @@ function drawKeys() {
 
 function render() {
   if (!asking() && (screen === "names" || screen === "write")) go("review");
-  document.documentElement.lang = language;
-  document.title = text("title");
-  byId("title").textContent = text("title");
   byId("review").hidden = screen !== "review";
-  byId("choose").hidden = screen !== "people" && screen !== "names";
+  byId("choose").hidden = screen !== "names";
   byId("write").hidden = screen !== "write";
   byId("dim").hidden = !dark;
   drawPicture();

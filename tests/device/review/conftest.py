@@ -143,12 +143,24 @@ class Client:
         self.holder = holder
         self.token = ""
 
-    def open(self) -> None:
-        """Open the page, which brings cookie and token."""
+    def open(self, name: str = "Anna", pin: str = "") -> None:
+        """Log in and open the page, which brings cookie and token."""
+        if self.form("/people/login", name=name).headers["location"] != "/":
+            assert self.form("/people/pin", name=name, pin=pin).status_code == 303
         page = self.http.get("/").text
         found = re.search(r'"token": "([0-9a-f]{64})"', unescape(page))
         assert found
         self.token = found[1]
+
+    def form(self, path: str, page: str = "/people", **fields: str) -> httpx.Response:
+        """Send a form of a page, with the token that the page has."""
+        return self.http.post(path, data={"token": self.form_token(page)} | fields)
+
+    def form_token(self, page: str = "/people") -> str:
+        """The token in the forms of a page."""
+        found = re.search(r'name="token" value="([0-9a-f]{64})"', self.http.get(page).text)
+        assert found
+        return found[1]
 
     def post(self, path: str, body: dict[str, Any], **headers: str) -> httpx.Response:
         """Send what a page would send."""
@@ -169,9 +181,10 @@ class Client:
         return self.post("/answers", body | changes)
 
 
-def start(config: Path, port: str = "0") -> tuple["subprocess.Popen[str]", str]:
+def start(config: Path, port: str = "0", *options: str) -> tuple["subprocess.Popen[str]", str]:
     """Start the server; it and its address."""
     command = [sys.executable, "-m", "millsight", "review", "-c", str(config), "--port", port]
+    command += options
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     line = process.stdout.readline()

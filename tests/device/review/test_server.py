@@ -292,12 +292,12 @@ def run(tmp_path: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "millsight.local"])
-def test_any_address_but_this_machines_own_is_refused(tmp_path: Path, host: str) -> None:
+def test_another_address_without_a_password_is_refused(tmp_path: Path, host: str) -> None:
     result = run(tmp_path, "--host", host)
     assert result.returncode == 1
     assert result.stderr.startswith(f"millsight: --host {host}: ")
     assert result.stderr.count("\n") == 1
-    assert not (tmp_path / "data").exists()
+    assert "127.0.0.1" in result.stderr or "`millsight people password`" in result.stderr
 
 
 def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
