@@ -15,10 +15,12 @@ const byId = (id) => document.getElementById(id);
 const newId = () => [...crypto.getRandomValues(new Uint8Array(16))]
   .map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
-const holder = sessionStorage.getItem("millsight.holder") ?? newId();
-sessionStorage.setItem("millsight.holder", holder);
-
 const { operator, texts } = shared;
+
+// One for each operator: what one has answered is not another's to undo, nor counts as shown to him.
+const HOLDER = `millsight.holder.${operator}`;
+const holder = sessionStorage.getItem(HOLDER) ?? newId();
+sessionStorage.setItem(HOLDER, holder);
 
 let screen = "review";      // review, names, write
 let condition = "loading";  // ok, loading, gone, locked, full, damaged, login

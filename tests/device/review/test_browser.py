@@ -55,9 +55,12 @@ def page_of(browser: Browser, server: Server, operator: str | None = "Anna") -> 
 
 
 def choose(page: Page, name: str) -> None:
-    """Tap a name on the page of names."""
+    """Tap a name on the page of names, once that is there and has stood for a moment."""
+    button = page.locator(f'button[value="{name}"]')
+    expect(button).to_be_visible()
+    page.wait_for_load_state()
     time.sleep(QUIET_S)
-    page.locator(f'button[value="{name}"]').tap()
+    button.tap()
 
 
 def shown(page: Page) -> str:
@@ -73,7 +76,7 @@ def tap(page: Page, selector: str) -> None:
     page.locator(selector).tap()
 
 
-def check_screen(page: Page, server: Server) -> None:
+def check_screen(page: Page, server: Server, controls: int = 3) -> None:
     """Nothing overlaps, scrolls, is cut off or is too small; axe finds nothing."""
     review = server.settings.review
     found = page.evaluate(
@@ -97,7 +100,7 @@ def check_screen(page: Page, server: Server) -> None:
     assert found["scrolls"] == [False, False]
     assert found["texts"] == []
     mm = px_per_mm(review)
-    assert len(found["controls"]) >= 3
+    assert len(found["controls"]) >= controls
     for x, y, width, height, primary, words in found["controls"]:
         least = (PRIMARY_WIDTH, PRIMARY_HEIGHT) if primary else (CONTROL, CONTROL)
         assert width / mm >= least[0] - 0.01, words

@@ -411,9 +411,8 @@ def test_the_server_answers_while_a_pin_is_compared(staff: Server) -> None:
         other.questions()
         times.append(time.perf_counter() - begun)
     worker.join()
-    # On the event loop or the store's thread, the reply would come after a whole comparison.
-    assert sorted(times)[len(times) // 2] < 0.05
-    assert len(times) > 20
+    # On the event loop or the store's thread, a reply would come after each whole comparison.
+    assert len([t for t in times if t > 0.06]) < 5, sorted(times)[-10:]
 
 
 @pytest.mark.parametrize(
@@ -472,12 +471,12 @@ def test_the_cookie_changes_with_everything_it_proves(staff: Server) -> None:
     client = staff.client()
     client.http.cookies.set("millsight", "planted")  # by whoever was at the browser before
     seen = ["planted"]
-    for step in (
-        lambda: client.form("/people/login", name="Bo"),
-        lambda: pin(client, "Anna", PIN),
-        lambda: client.form("/people/logout"),
+    for path, fields in (
+        ("/people/login", {"name": "Bo"}),
+        ("/people/pin", {"name": "Anna", "pin": PIN}),
+        ("/people/logout", {}),
     ):
-        reply = step()
+        reply = client.form(path, **fields)
         assert reply.status_code == 303
         assert "httponly" in reply.headers["set-cookie"].lower()
         assert "samesite=strict" in reply.headers["set-cookie"].lower()

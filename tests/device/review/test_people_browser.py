@@ -1,0 +1,270 @@
+"""The pages of people in a real browser, by touch: PIN pad, waits, kept taps, password."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from config.settings import Settings
+from device.review import people
+from device.store import open_store
+from tests.device.review.conftest import Server, serving
+from tests.device.review.test_browser import (
+    QUIET_S,
+    check_screen,
+    choose,
+    on_panel,
+    page_of,
+    shot,
+    shown,
+    tap,
+)
+
+SMALL, UPRIGHT = (800, 480, 7.0), (768, 1024, 9.7)
+PIN, PASSWORD = "4711", "correct horse"
+
+
+@pytest.fixture
+def staffed(asking: Settings) -> Settings:
+    """Questions; Anna and supervisor Eva have a PIN, 李伟 and supervisor Max have none."""
+    db = open_store(asking.device.data)
+    for name in ("Anna", "Eva"):
+        people.set_secret(db, name, PIN, "x")
+    people.set_secret(db, people.NETWORK, PASSWORD, "x")
+    db.close()
+    return with_review(asking, operators=["Anna", "李伟"], supervisors=["Eva", "Max"])
+
+
+def with_review(settings: Settings, **changes: object) -> Settings:
+    review = settings.review.model_copy(update=changes)
+    return settings.model_copy(update={"review": review})
+
+
+def age(server: Server, seconds: float) -> None:
+    """Let all sessions and actions be older."""
+    db = open_store(server.settings.device.data)
+    db.execute("UPDATE sessions SET used_ns = used_ns - ?", [int(seconds * 1e9)])
+    db.execute("UPDATE actions SET monotonic_ns = monotonic_ns - ?", [int(seconds * 1e9)])
+    db.close()
+
+
+def type_pin(page: Page, digits: str) -> None:
+    """Tap the digits, then OK."""
+    expect(page.locator("#dots")).to_be_attached()
+    page.wait_for_load_state()
+    time.sleep(QUIET_S)
+    for digit in digits:
+        page.locator(f'[data-key="{digit}"]').tap()
+    expect(page.locator("#dots")).to_have_text("●" * len(digits))
+    page.locator("#done").tap()
+
+
+def labels(server: Server) -> list[tuple[str, str]]:
+    """(patch, operator) of every label."""
+    db = open_store(server.settings.device.data)
+    found = db.execute("SELECT patch_id, operator FROM labels ORDER BY rowid").fetchall()
+    db.close()
+    return [tuple(row) for row in found]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("panel", [SMALL, UPRIGHT], ids=lambda p: f"{p[0]}x{p[1]}")
+def test_every_screen_of_people(
+    browser: Browser, staffed: Settings, panel: tuple[int, int, float], language: str
+) -> None:
+    def screen(name: str, controls: int = 3) -> None:
+        page.wait_for_load_state()
+        check_screen(page, server, controls)
+        shot(page, server, name)
+
+    with (
+        serving(on_panel(staffed, *panel, language=language)) as server,
+        page_of(browser, server, None) as page,
+    ):
+        screen("staff")
+        choose(page, "Max")
+        expect(page.locator(".sign")).to_contain_text("millsight people pin Max")
+        screen("pin-unset", 1)
+        tap(page, ".at-back")
+        choose(page, "Anna")
+        expect(page.locator("#done")).to_have_attribute("aria-disabled", "true")
+        screen("pin")
+        for number in range(4):
+            type_pin(page, f"000{number}")
+            expect(page.locator("#entry .wrong")).to_be_visible()
+        screen("pin-wrong")
+        type_pin(page, "0004")
+        expect(page.locator(".sign")).to_contain_text(re.compile("Wait 1[45] s|1[45] 秒"))
+        screen("pin-wait", 1)
+        age(server, 20)
+        tap(page, ".at-back")
+        choose(page, "Anna")
+        type_pin(page, PIN)
+        shown(page)
+        expect(page.locator("#tool-menu .label")).to_have_text("Anna")
+        tap(page, "#tool-menu")
+        expect(page.locator('button[value="Anna"]')).to_have_attribute("aria-pressed", "true")
+        screen("staff-present")
+        choose(page, "Anna")  # who is there needs no PIN to go back
+        patch = shown(page)
+        page.wait_for_load_state("networkidle")
+        server.kill()
+        tap(page, "[data-tap=answer] >> nth=0")
+        expect(page.locator("#header")).to_have_class(re.compile("notice"))
+        age(server, 10**6)
+        server.start_again()
+        page.wait_for_url("**/people")
+        expect(page.locator("#who")).to_contain_text(re.compile("Log in again: 1|请重新登录：有 1"))
+        screen("staff-kept")
+        assert labels(server) == []
+        choose(page, "Anna")
+        type_pin(page, PIN)
+        shown(page)
+        expect(page.locator("#tool-undo")).to_have_attribute("aria-disabled", "false")
+        assert labels(server) == [(patch, "Anna")]
+
+
+def test_kept_taps_of_one_do_not_hold_up_another_and_stay_their_own(
+    browser: Browser, staffed: Settings
+) -> None:
+    with serving(staffed) as server, page_of(browser, server, None) as page:
+        choose(page, "Anna")
+        type_pin(page, PIN)
+        kept = []
+        shown(page)
+        page.wait_for_load_state("networkidle")  # the next picture is loaded too
+        server.kill()
+        for words in ("1 answer kept", "2 answers kept"):
+            kept.append(shown(page))
+            tap(page, "[data-tap=answer] >> nth=0")
+            expect(page.locator("#why")).to_contain_text(words)
+        age(server, 10**6)
+        server.start_again()
+        page.wait_for_url("**/people")
+        expect(page.locator("#who")).to_have_text("Log in again: 2 answers wait")
+        expect(page.locator('button[value="Anna"] .small')).to_have_text("2 waiting")
+        choose(page, "李伟")
+        others = []
+        for _ in range(2):
+            others.append(shown(page))
+            tap(page, "[data-tap=answer] >> nth=1")
+            time.sleep(0.5)
+        assert labels(server) == [(patch, "李伟") for patch in others]
+        tap(page, "#tool-undo")
+        expect(page.locator("#picture img")).to_have_attribute("src", f"/patches/{others[1]}.png")
+        tap(page, "#tool-menu")
+        expect(page.locator("#who")).to_have_text("Log in again: 2 answers wait")
+        choose(page, "Anna")
+        type_pin(page, PIN)
+        shown(page)
+        time.sleep(1)
+        tap(page, "#tool-menu")
+        expect(page.locator("#who")).to_have_text("Who is answering?")
+        assert labels(server)[3:] == [(patch, "Anna") for patch in kept]
+
+
+def test_a_supervisor_who_is_idle_is_led_to_the_names(browser: Browser, staffed: Settings) -> None:
+    with serving(staffed) as server, page_of(browser, server, None) as page:
+        choose(page, "Eva")
+        type_pin(page, PIN)
+        patch = shown(page)
+        tap(page, "[data-tap=answer] >> nth=0")
+        expect(page.locator("#tool-undo")).to_have_attribute("aria-disabled", "false")
+        time.sleep(0.5)
+        assert labels(server) == [(patch, "Eva")]
+        age(server, 181)
+        page.wait_for_url("**/people", timeout=20_000)  # by the page's own polling
+        expect(page.locator("#who")).to_have_text("Who is answering?")
+        expect(page.locator("[aria-pressed=true]")).to_have_count(0)
+
+
+def test_a_pin_can_be_typed_on_keys_and_erased(browser: Browser, staffed: Settings) -> None:
+    with serving(staffed) as server, page_of(browser, server, None) as page:
+        choose(page, "Anna")
+        time.sleep(QUIET_S)
+        page.keyboard.type("47112")
+        tap(page, '[data-key="erase"]')
+        expect(page.locator("#dots")).to_have_text("●●●●")
+        page.keyboard.type("99999")
+        expect(page.locator("#dots")).to_have_text("●" * 8)
+        for _ in range(4):
+            page.keyboard.press("Backspace")
+        tap(page, "#done")
+        shown(page)
+        db = open_store(server.settings.device.data)
+        assert (
+            db.execute("SELECT count(*) FROM actions WHERE action = 'refused'").fetchone()[0] == 0
+        )
+        db.close()
+
+
+def test_too_few_digits_and_a_hasty_second_tap_send_nothing(
+    browser: Browser, staffed: Settings
+) -> None:
+    with serving(staffed) as server, page_of(browser, server, None) as page:
+        posts: list[str] = []
+        page.on("request", lambda r: posts.append(r.url) if r.method == "POST" else None)
+        choose(page, "Anna")
+        time.sleep(QUIET_S)
+        page.locator('[data-key="1"]').tap()
+        page.locator("#done").tap(force=True)
+        time.sleep(0.5)
+        assert [url.rsplit("/", 1)[1] for url in posts] == ["login"]
+        page.evaluate(
+            """() => setTimeout(() => { for (const _ of [1, 2, 3]) {
+                document.getElementById('pin').requestSubmit(); } })"""
+        )
+        expect(page.locator(".sign")).to_contain_text("A PIN has 4 to 8 digits")
+        assert [url.rsplit("/", 1)[1] for url in posts] == ["login", "pin"]
+
+
+def test_every_name_is_reached_where_they_do_not_fit(browser: Browser, staffed: Settings) -> None:
+    names = [f"Operator {i}" for i in range(9)] + ["A" * 64]
+    settings = with_review(on_panel(staffed, *SMALL), operators=names)
+    with serving(settings) as server, page_of(browser, server, None) as page:
+        for number in range(1, 6):
+            check_screen(page, server)
+            shot(page, server, f"staff-paged-{number}")
+            if page.locator('button[value="Eva"]').count():
+                break
+            tap(page, "a.primary")
+            page.wait_for_url(f"**/people?page={number}")
+        choose(page, "Eva")
+        type_pin(page, PIN)
+        shown(page)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("panel", [SMALL, UPRIGHT], ids=lambda p: f"{p[0]}x{p[1]}")
+def test_the_password_is_typed_once(
+    browser: Browser, staffed: Settings, panel: tuple[int, int, float], language: str
+) -> None:
+    settings = with_review(on_panel(staffed, *panel, language=language), host="0.0.0.0")
+    with serving(settings) as server:
+        server.url = server.url.replace("0.0.0.0", "127.0.0.1")
+        with page_of(browser, server, None) as page:
+            check_screen(page, server, controls=1)
+            shot(page, server, "password")
+            for wrong in range(5):
+                page.locator("#entry").fill(f"wrong {wrong}")
+                tap(page, ".at-save")
+                expect(page.locator(".mark")).to_have_text("!")
+            expect(page.locator(".sign")).to_contain_text(re.compile("Wait 1[45] s|1[45] 秒"))
+            check_screen(page, server, controls=1)
+            shot(page, server, "password-wait")
+            age(server, 20)
+            page.locator("#entry").fill(PASSWORD)
+            time.sleep(QUIET_S)
+            page.locator("#entry").press("Enter")
+            page.wait_for_url("**/people")
+            choose(page, "李伟")
+            shown(page)
+
+
+def test_nobody_is_named_in_a_browsers_storage(browser: Browser, staffed: Settings) -> None:
+    with serving(staffed) as server, page_of(browser, server, "李伟") as page:
+        shown(page)
+        assert page.evaluate("Object.keys(localStorage)") == []
+        assert "localStorage" not in Path("device/review/static/review.js").read_text()
