@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from config.errors import UserError
 from config.settings import Settings
+from device.review import today
 from device.review.desk import Desk
 from device.review.guard import Guard
 from device.review.layout import stylesheet
@@ -57,7 +58,12 @@ def make_app(settings: Settings) -> ASGIApp:
         return error_page(request, 400, "host")
 
     app = Starlette(
-        routes=[*page_routes(desk, shell), *talk_routes(desk), *picture_routes(desk)],
+        routes=[
+            *page_routes(desk, shell),
+            *talk_routes(desk),
+            *picture_routes(desk),
+            *today.routes(desk, shell),
+        ],
         exception_handlers={HTTPException: on_http_error, UserError: on_user_error},
         lifespan=lifespan,
     )

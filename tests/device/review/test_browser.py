@@ -77,8 +77,9 @@ def check_screen(page: Page, server: Server) -> None:
                 return [b.x, b.y, b.width, b.height, e.matches('.primary'), e.innerText] };
             const root = document.scrollingElement;
             return {
-                controls: [...document.querySelectorAll('button')].filter(seen).map(box),
-                texts: [...document.querySelectorAll('.at-header, #why, button, #message')]
+                controls: [...document.querySelectorAll('button, a.button')].filter(seen).map(box),
+                texts: [...document.querySelectorAll(
+                    '.at-header, #why, button, a.button, #message, .card')]
                     .filter((e) => seen(e) && e.id !== 'picture'
                         && (e.scrollWidth > e.clientWidth + 1
                             || e.scrollHeight > e.clientHeight + 1)).map((e) => e.outerHTML),
