@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from config.errors import UserError
 from config.settings import Settings
-from device.review import today
+from device.review import lot, today
 from device.review.desk import Desk
 from device.review.guard import Guard
 from device.review.layout import stylesheet
@@ -40,6 +40,9 @@ def make_app(settings: Settings) -> ASGIApp:
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if error.status_code == 503 and "text/html" in request.headers.get("accept", ""):
+            text = texts(shell.language(request))[f"{error.detail}-text"]
+            return shell.render(request, "error.html", 503, text=text)
         if error.status_code == 503:
             return JSONResponse({"state": error.detail}, 503)
         named = {404: "missing", 405: "missing"}
@@ -63,6 +66,7 @@ def make_app(settings: Settings) -> ASGIApp:
             *talk_routes(desk),
             *picture_routes(desk),
             *today.routes(desk, shell),
+            *lot.routes(desk, shell),
         ],
         exception_handlers={HTTPException: on_http_error, UserError: on_user_error},
         lifespan=lifespan,

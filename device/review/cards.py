@@ -152,19 +152,20 @@ def score_cards(found: Sequence[ScoresOf], size: Size, t: Texts) -> list[Card]:
     title = t["today-scores"]
     if not any(one.patches for one in found):
         return [nothing(title, t)]
+    fit = histograms_fit(size)
+    pages = [found[i : i + fit] for i in range(0, len(found), fit)]
+    return [_score_card(page, size, t) for page in pages]
+
+
+def _score_card(found: Sequence[ScoresOf], size: Size, t: Texts) -> Card:
     many = [
         Histogram(one.class_name, one.bins, _place(one.threshold), _over(one, t)) for one in found
     ]
-    fit = histograms_fit(size)
-    pages = [many[i : i + fit] for i in range(0, len(many), fit)]
-    return [
-        Card(
-            title,
-            t["today-scores-lead"],
-            histograms(size, f"{title}: " + "; ".join(f"{h.name}: {h.words}" for h in page), page),
-        )
-        for page in pages
-    ]
+    words = "; ".join(
+        f"{one.class_name} ({number(one.patches)}): {_over(one, t)}" for one in found
+    )  # fmt: skip
+    label = f"{t['today-scores']}: {words}"
+    return Card(t["today-scores"], t["today-scores-lead"], histograms(size, label, many))
 
 
 def _place(threshold: float | None) -> float | None:
@@ -181,7 +182,7 @@ def _over(one: ScoresOf, t: Texts) -> str:
         return t["today-nothing"]
     if one.threshold is None:
         return t["today-no-threshold"]
-    return t["today-over"].format(share=percent(one.share_over), count=number(one.patches))
+    return t["today-over"].format(share=percent(one.share_over))
 
 
 def budget_card(given: int, limit: int, size: Size, t: Texts) -> Card:
@@ -230,7 +231,8 @@ def agreement_card(found: Agreement, size: Size, t: Texts) -> Card:
         alike=number(found.alike), count=number(found.pairs)
     )  # fmt: skip
     if found.kappa is None:
-        return Card(title, f"{share} {t['today-agreement-one']}")
+        one_kind = t["today-agreement-one"]
+        return Card(title, f"{share} {one_kind}")
     how = (
         t["today-cohen"].format(one=found.people[0], other=found.people[1])
         if found.people

@@ -59,6 +59,7 @@ class Shell:
             layout=self.layout,
             tabs=TABS,
             settings=self.settings,
+            status=status,
             token=token_of(self._key, session),
             **values,
         )

@@ -46,6 +46,20 @@ def work_shifts(db: Database, settings: Settings, shifts: int = 7, seed: int = 1
                                 "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?, ?)",
                                 [hour, model, name, PART, number, patches],
                             )
+        db.execute("UPDATE frames SET part = ?, lot = ?", [PART, LOT])
+        db.execute(
+            "UPDATE frames SET verdict = 'fail', verdict_class = 'scratch' WHERE sequence < 2"
+        )
+        db.execute(
+            "INSERT OR IGNORE INTO flags (patch_id, frame_id, cycle, reason, predicted, score) "
+            "SELECT f.patch_id, f.frame_id, f.cycle, 'defect', 'scratch', 0.1 FROM flags f "
+            "JOIN frames r ON r.id = f.frame_id WHERE r.verdict = 'fail' GROUP BY r.id"
+        )
+        copies = db.execute("SELECT id FROM flags WHERE reason = 'uncertain' LIMIT 3").fetchall()
+        db.execute(
+            "UPDATE flags SET alike = (SELECT patch_id FROM flags WHERE id = ?) WHERE id IN (?, ?)",
+            [copies[0][0], copies[1][0], copies[2][0]],
+        )
         flags = db.execute(
             "SELECT patch_id, predicted FROM flags WHERE reason = 'audit' AND alike IS NULL "
             "ORDER BY id"

@@ -15,6 +15,9 @@ BUILT = {  # keys put together in the code, by what they are put together from
     r"tab-(live|questions|today|models|people)",
     r"(empty|elsewhere|cold|loading|gone|locked|full|damaged)-(title|text)",
     r"error-(host|forged|large|not-json|malformed|missing|other)",
+    r"error-(filter|supervisor)",
+    r"today-(pass|unsure|fail|fault)",
+    r"lot-(class|something-new|cant-tell|undone)",
 }
 
 
