@@ -193,7 +193,10 @@ def _answers(db: Database, patch: str) -> list[Answer]:
         "ORDER BY rowid",
         [patch],
     )
-    return [Answer(*row[:4], bool(row[4])) for row in rows]
+    return [
+        Answer(wall_ns, who, answer, name, bool(repeat))
+        for wall_ns, who, answer, name, repeat in rows
+    ]
 
 
 def _alike(db: Database, patch: str) -> list[str]:

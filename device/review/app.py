@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from config.errors import UserError
 from config.settings import Settings
-from device.review import lot, today
+from device.review import lot, models, today
 from device.review.desk import Desk
 from device.review.guard import Guard
 from device.review.layout import stylesheet
@@ -67,6 +67,7 @@ def make_app(settings: Settings) -> ASGIApp:
             *picture_routes(desk),
             *today.routes(desk, shell),
             *lot.routes(desk, shell),
+            *models.routes(desk, shell),
         ],
         exception_handlers={HTTPException: on_http_error, UserError: on_user_error},
         lifespan=lifespan,

@@ -1,6 +1,7 @@
 """The choice of lots, and the report of one: a page to print for the quality file."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlite_utils import Database
 from starlette.exceptions import HTTPException
@@ -62,7 +63,7 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     return [Route("/lots", choose), Route("/lot/{lot:int}", report)]
 
 
-def read_report(db: Database, lot_id: int, page: int) -> dict[str, object] | None:
+def read_report(db: Database, lot_id: int, page: int) -> dict[str, Any] | None:
     """All that a page of a report shows; None: there is no such lot.
 
     Pictures, questions and audit trail go on from page to page; the rest is on every one.

@@ -57,7 +57,9 @@ def say(db: Database, patch: str, answer: str, who: str, at: int, *, repeat: boo
 
 def test_lots_are_those_of_a_part_newest_first(db: Database) -> None:
     found = lots.lots(db, 10)
-    assert [(lot.id, lot.part, lot.lot) for lot in found] == [(4, "A", "1"), (3, "A", "2"), (2, "B", "1")]  # fmt: skip
+    assert [(lot.id, lot.part, lot.lot) for lot in found] == [
+        (4, "A", "1"), (3, "A", "2"), (2, "B", "1"),
+    ]  # fmt: skip
     assert [lot.id for lot in lots.lots(db, 1, 1)] == [3]
     begin_lot(db, "", "", "Anna")
     assert lots.count_lots(db) == 3

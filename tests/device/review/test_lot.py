@@ -83,7 +83,9 @@ def test_the_report_says_what_happened(browser: Browser, lots: Settings) -> None
         assert LOT in facts
         assert page.locator("main b, main script").count() == 0
         db = open_store(lots.device.data)
-        failed = db.execute("SELECT sum(frames) FROM counters WHERE verdict = 'fail'").fetchone()[0]
+        failed = db.execute(
+            "SELECT sum(frames) FROM counters WHERE verdict = 'fail' AND lot = ?", [LOT]
+        ).fetchone()[0]
         kept = db.execute("SELECT count(*) FROM frames WHERE verdict = 'fail'").fetchone()[0]
         asked = db.execute(
             "SELECT count(DISTINCT patch_id) FROM flags WHERE reason != 'defect' AND alike IS NULL"

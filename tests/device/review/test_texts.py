@@ -15,8 +15,10 @@ BUILT = {  # keys put together in the code, by what they are put together from
     r"tab-(live|questions|today|models|people)",
     r"(empty|elsewhere|cold|loading|gone|locked|full|damaged)-(title|text)",
     r"error-(host|forged|large|not-json|malformed|missing|other)",
-    r"error-(filter|supervisor)",
+    r"error-(filter|supervisor|not-form)",
     r"today-(pass|unsure|fail|fault)",
+    r"lot-why-(audit|uncertain|cold-start)",
+    r"models-(held-out-accuracy|training-accuracy)",
     r"lot-(class|something-new|cant-tell|undone)",
 }
 
