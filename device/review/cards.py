@@ -32,8 +32,9 @@ LEAST = 10
 """Spot checks, and pairs of answers, under which nothing is estimated."""
 VERDICTS = {"pass": "light", "unsure": "hatched", "fail": "dark", "fault": "crossed"}
 """Verdicts as they are stacked, and how they look."""
-HEAD, PADDING = 13.5, 2.0
-"""Room for the words of a card, and around it, in millimetres; so in cards.css."""
+HEAD, PADDING, LINE = 13.5, 2.0, 4.2
+"""Room for the words of a card, around it, and of a further line, in millimetres; so in
+cards.css."""
 
 Texts = dict[str, str]
 

@@ -15,7 +15,7 @@ from config.errors import UserError
 from device.activation import go_back
 from device.clock import stamp
 from device.history import StoredModel, count_models, find_model, models, predecessor
-from device.review.cards import Card, Texts, pages_of, room_in
+from device.review.cards import LINE, Card, Texts, pages_of, room_in
 from device.review.charts import Size, compared, number, percent
 from device.review.desk import Desk
 from device.review.guard import LARGEST_BODY, session_of, token_of
@@ -270,6 +270,7 @@ def measured_card(
         for name, then, now in shares
     )
     lead = "" if before is None else t["models-before"].format(model=when(before.wall_ns))
+    size = size._replace(height=max(1.0, size.height - LINE * len(others)))
     return Card(title, lead, compared(size, f"{title}: {words}", shares), others)
 
 
@@ -308,7 +309,7 @@ def threshold_cards(
         )
         for name, value in zip(model.metadata.classes, model.metadata.thresholds, strict=True)
     ]
-    fit = max(1, int(size.height / 4.4))
+    fit = max(1, int(size.height / LINE))
     return [
         Card(t["models-thresholds"], t["models-thresholds-lead"], lines=tuple(lines[i : i + fit]))
         for i in range(0, len(lines), fit)
