@@ -242,7 +242,7 @@ class SettingsText(NamedTuple):
 def settings_between(db: Database, begin_ns: int, end_ns: int) -> list[SettingsText]:
     """The settings that were in force at any time between two moments, without passwords."""
     rows = db.execute("SELECT wall_ns, digest, toml FROM settings_in_force ORDER BY id").fetchall()
-    following = [row[0] for row in rows[1:]] + [None]
+    following = [*(row[0] for row in rows[1:]), None][: len(rows)]
     return [
         SettingsText(wall_ns, digest, without_passwords(toml))
         for (wall_ns, digest, toml), until in zip(rows, following, strict=True)

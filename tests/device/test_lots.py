@@ -113,6 +113,7 @@ def test_frames_defects_and_questions_are_of_this_lot_only(db: Database) -> None
 
 
 def test_settings_and_audit_trail_of_the_time(db: Database) -> None:
+    assert lots.settings_between(db, 5, 15) == []
     for at in (0, 10, 20):
         db.execute(
             "INSERT INTO settings_in_force (digest, toml, wall_ns, monotonic_ns, boot_id, "
