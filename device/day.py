@@ -23,6 +23,10 @@ AGREEMENT_NS = 28 * 24 * HOUR_NS
 """How far back repeated questions count: people, and what they learnt, change."""
 
 
+LATEST = 2000
+"""Spot checks that accuracy is estimated from: more would hardly narrow it, and hide a drift."""
+
+
 class Choice(NamedTuple):
     """What the figures are of; None: all."""
 
@@ -190,22 +194,24 @@ def audited(
 ) -> Audited:
     """Compare what a model predicted of patches drawn by chance with their last answers.
 
+    Of the `LATEST` that have an answer.
     Something new is an answer that the model was wrong. A patch whose near-identical one was
     asked about instead has that one's answer. Repeats are left out.
     """
     rows = db.execute(
         """
-        SELECT l.answer, l.class = f.predicted, count(*)
-        FROM cycles c CROSS JOIN flags f INDEXED BY flags_cycle
-            ON f.cycle = c.id AND f.reason = 'audit'
-        CROSS JOIN frames r INDEXED BY frames_facts ON r.id = f.frame_id
-        CROSS JOIN labels l ON l.rowid = (
-            SELECT max(rowid) FROM labels
-            WHERE patch_id = coalesce(f.alike, f.patch_id) AND NOT repeat)
-        WHERE r.model_id = :model
-            -- no frame of a model is in a cycle from before it first came
-            AND c.id >= (SELECT min(id) FROM cycles WHERE reason LIKE :first)
-            AND (:part IS NULL OR r.part = :part) AND (:class IS NULL OR f.predicted = :class)
+        SELECT answer, same, count(*) FROM (
+            SELECT l.answer, l.class = f.predicted AS same
+            FROM flags f INDEXED BY flags_audit
+            CROSS JOIN frames r INDEXED BY frames_facts ON r.id = f.frame_id
+            CROSS JOIN labels l ON l.rowid = (
+                SELECT max(rowid) FROM labels
+                WHERE patch_id = coalesce(f.alike, f.patch_id) AND NOT repeat)
+            WHERE f.reason = 'audit' AND r.model_id = :model
+                -- no frame of a model is in a cycle from before it first came
+                AND f.cycle >= (SELECT min(id) FROM cycles WHERE reason LIKE :first)
+                AND (:part IS NULL OR r.part = :part) AND (:class IS NULL OR f.predicted = :class)
+            ORDER BY f.cycle DESC, f.id DESC LIMIT :latest)
         GROUP BY 1, 2
         """,
         {
@@ -213,6 +219,7 @@ def audited(
             "first": f"model {model_id[:12]}:%",
             "part": part,
             "class": class_name,
+            "latest": LATEST,
         },
     )
     kinds: Counter[tuple[str, bool]] = Counter()

@@ -166,7 +166,8 @@ def m003_shop_floor(db: Database) -> None:
             (wall_ns, id, part, lot, verdict, verdict_class, model_id);
         CREATE INDEX frames_lot ON frames
             (lot, part, verdict, wall_ns, id, verdict_class, model_id);
-        CREATE INDEX frames_facts ON frames (id, part, lot, model_id, wall_ns);
+        CREATE INDEX frames_facts ON frames (id, part, lot, model_id, verdict);
+        CREATE INDEX flags_audit ON flags (cycle) WHERE reason = 'audit';
         CREATE INDEX labels_wall ON labels (wall_ns);
         -- what near-identical patches share
         ALTER TABLE patches ADD COLUMN fingerprint BLOB;

@@ -1,6 +1,7 @@
 """The Today page: what a shift was like, in pictures; its filters and downloads."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 
 from sqlite_utils import Database
@@ -40,6 +41,7 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     """The page, the pages of choices behind it, and the downloads."""
     settings = desk.settings
     size = room_in(shell.layout.cards[0])
+    finished: Finished = OrderedDict()
 
     def view_of(request: Request) -> tuple[View, Texts]:
         view = read_view(request.query_params, settings, time.time_ns())
@@ -47,7 +49,7 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
 
     async def today(request: Request) -> Response:
         view, t = view_of(request)
-        cards = await desk.work(lambda db: cards_of(db, settings, view, size, t))
+        cards = await desk.work(lambda db: cards_of(db, settings, view, size, t, finished))
         pages = pages_of(cards, len(shell.layout.cards))
         page = min(view.page, len(pages) - 1)
 
@@ -120,10 +122,31 @@ def heading_of(view: View, t: Texts) -> str:
     )
 
 
-def cards_of(db: Database, settings: Settings, view: View, size: Size, t: Texts) -> list[Card]:
+Finished = OrderedDict[day.Choice, day.Asked]
+"""What was asked about in shifts that are over, for it does not change any more."""
+REMEMBERED = 500
+
+
+def asked_in(db: Database, choice: day.Choice, finished: Finished) -> day.Asked:
+    """Like `day.asked`, remembering what is over for an hour: all of it is stored by then."""
+    if choice in finished:
+        return finished[choice]
+    found = day.asked(db, choice)
+    if choice.shift.end_ns + day.HOUR_NS < time.time_ns():
+        finished[choice] = found
+        if len(finished) > REMEMBERED:
+            finished.popitem(last=False)
+    return found
+
+
+def cards_of(
+    db: Database, settings: Settings, view: View, size: Size, t: Texts, finished: Finished
+) -> list[Card]:
     """Every card, in reading order."""
     choice = view.choice
-    shares = [(shift, day.asked(db, choice._replace(shift=shift))) for shift in view.shifts]
+    shares = [
+        (shift, asked_in(db, choice._replace(shift=shift), finished)) for shift in view.shifts
+    ]
     model_id = in_force(db).model_id
     scores = [] if model_id is None else day.scores(db, model_id, choice)
     given = labels_in_shift(db, choice.shift)

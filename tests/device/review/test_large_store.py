@@ -21,7 +21,7 @@ from device.shifts import labels_in_shift, shift_at
 from device.store import begin_lot, in_force, open_store, start_cycle
 from tests.device.review.conftest import serving
 
-KEPT, ASKED = 300_000, 10_000
+KEPT, ASKED = 100_000, 10_000
 """Patches kept over the months, and flags in the present cycle."""
 COUNTERS = 1_000_000
 BLOB = 10_000
