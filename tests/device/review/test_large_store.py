@@ -117,6 +117,10 @@ def timed(task: Callable[[int], httpx.Response], times: int = 40) -> tuple[float
     return float(median), float(high)
 
 
+def getter(http: httpx.Client, path: str) -> Callable[[int], httpx.Response]:
+    return lambda _: http.get(path)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_every_page_is_quick_with_months_behind_it(asking: Settings) -> None:
@@ -136,7 +140,7 @@ def test_every_page_is_quick_with_months_behind_it(asking: Settings) -> None:
             "/today", "/today?part=P3", "/today?class=scratch", "/today/parts", "/models", "/lots",
             "/lot/500", "/lot/250",
         ):  # fmt: skip
-            results[f"GET {path}"] = timed(lambda _, path=path: http.get(path))
+            results[f"GET {path}"] = timed(getter(http, path))
         known = client.questions()["questions"]
         results["POST /questions"] = timed(
             lambda _: client.post("/questions", {"holder": client.holder, "have": []})
@@ -200,7 +204,8 @@ def test_no_figure_scans_a_large_table(asking: Settings) -> None:
         (query, step)
         for query, step in plans
         if step.startswith("SCAN")
-        and step.split()[1] not in SCANS_ALLOWED | {"audit_trail", "CONSTANT", "(subquery-1)"}
+        and step.split()[1] not in SCANS_ALLOWED | {"audit_trail", "CONSTANT"}
+        and "(subquery" not in step  # of what another step found
     ]
     assert scans == []
     assert any("USING INTEGER PRIMARY KEY" in step for _, step in plans)
