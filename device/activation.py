@@ -10,8 +10,16 @@ from sqlite_utils import Database
 
 from config.errors import UserError
 from config.settings import PATCH_SIZE, Recipe, Settings
-from device.model import Model, ModelMetadata, load_model_bytes, read_model_file
-from device.store import STORE_FILE, add_model, explain_errors, record_activation
+from device.model import Model, ModelMetadata, load_model, load_model_bytes, read_model_file
+from device.store import (
+    STORE_FILE,
+    add_action,
+    add_model,
+    exclusive,
+    explain_errors,
+    in_force,
+    record_activation,
+)
 
 
 def model_path(data: Path, model_id: str) -> Path:
@@ -55,6 +63,29 @@ def activate(db: Database, file: Path, settings: Settings, reason: str) -> Model
     with explain_errors(data / STORE_FILE), db.atomic():
         add_model(db, model, latency_ms)
         record_activation(db, model.id, reason)
+    return model
+
+
+def go_back(db: Database, model_id: str, settings: Settings, who: str) -> Model:
+    """Bring an earlier model of this device into use again, and record who did it.
+
+    Raises:
+        UserError: it is in use already, is not known here, or its file is missing, damaged or for
+            other classes; nothing was changed.
+    """
+    data = settings.device.data
+    if model_id == in_force(db).model_id:
+        raise UserError(f"{model_id[:12]}: is the model in use already")
+    if not db.execute("SELECT 1 FROM models WHERE id = ?", [model_id]).fetchone():
+        raise UserError(f"{model_id[:12]}: no model of this device")
+    path = model_path(data, model_id)
+    model = load_model(path, settings.device.threads)
+    if model.id != model_id:
+        raise UserError(f"{path}: not the model it was; go back to another one")
+    check_recipe(model.metadata, settings.recipe, str(path))
+    with explain_errors(data / STORE_FILE), exclusive(db):
+        record_activation(db, model_id, f"rolled back by {who}")
+        add_action(db, who, "rolled back", model_id)
     return model
 
 

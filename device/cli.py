@@ -171,6 +171,57 @@ def activate(model: Path, config: Config = None, *, reason: str = "by hand") -> 
 
 
 @app.command
+def models(config: Config = None) -> None:
+    """List the models of this device, the newest first; * is the model in use.
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    """
+    from datetime import datetime  # noqa: PLC0415
+
+    from device.history import models as known_models  # noqa: PLC0415
+    from device.store import open_store  # noqa: PLC0415
+
+    db = open_store(load_settings(config).device.data)
+    for model in known_models(db):
+        said = model.metadata
+        metrics = ", ".join(f"{name} {value:.3f}" for name, value in said.metrics.items())
+        came = datetime.fromtimestamp(model.wall_ns / 1e9)
+        print(
+            f"{'*' if model.in_use else ' '} {model.id[:12]} {came:%Y-%m-%d %H:%M} "
+            f"{said.labels} labels, {metrics or 'nothing measured'}; {model.uses[-1].reason}"
+        )
+    db.close()
+
+
+@app.command
+def rollback(model: str, config: Config = None, *, who: str) -> None:
+    """Go back to an earlier model of this device; a running loop takes it up at once.
+
+    Parameters
+    ----------
+    model
+        Its id as `models` lists it, or the beginning of it.
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    who
+        Who decided it, for the audit trail.
+    """
+    from device.activation import go_back  # noqa: PLC0415
+    from device.history import find_model  # noqa: PLC0415
+    from device.store import open_store  # noqa: PLC0415
+
+    settings = load_settings(config)
+    if not who.strip():
+        raise UserError("--who: empty; name who decided it")
+    db = open_store(settings.device.data)
+    print(f"{go_back(db, find_model(db, model).id, settings, who).id[:12]} in use again")
+    db.close()
+
+
+@app.command
 def questions(config: Config = None) -> None:
     """List the flagged patches that wait for an answer, most unsure first.
 

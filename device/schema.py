@@ -166,14 +166,15 @@ def m003_shop_floor(db: Database) -> None:
             (wall_ns, id, part, lot, verdict, verdict_class, model_id);
         CREATE INDEX frames_lot ON frames
             (lot, part, verdict, wall_ns, id, verdict_class, model_id);
-        CREATE INDEX frames_facts ON frames (id, part, lot, model_id, wall_ns);
+        CREATE INDEX frames_facts ON frames (id, part, lot, model_id, verdict);
+        CREATE INDEX flags_audit ON flags (cycle) WHERE reason = 'audit';
         CREATE INDEX labels_wall ON labels (wall_ns);
         -- what near-identical patches share
         ALTER TABLE patches ADD COLUMN fingerprint BLOB;
         -- the patch that is asked about instead of this near-identical one; NULL: itself
         ALTER TABLE flags ADD COLUMN alike TEXT REFERENCES patches(id);
-        CREATE INDEX flags_frame ON flags (frame_id, reason, predicted, alike, patch_id);
         CREATE INDEX flags_alike ON flags (alike) WHERE alike IS NOT NULL;
+        CREATE INDEX flags_frame ON flags (frame_id, reason, predicted, alike, patch_id);
         -- 1: asked again of somebody else, blind; counts for agreement only
         ALTER TABLE labels ADD COLUMN repeat INTEGER NOT NULL DEFAULT 0;
         ALTER TABLE claims ADD COLUMN repeat INTEGER NOT NULL DEFAULT 0;

@@ -290,7 +290,7 @@ def waiting(db: Database, k: int, cold_start: int) -> list[Question]:
     # Ranked here and not by a window function, which takes four times as long.
     flags = db.execute(
         "SELECT f.patch_id, f.reason, f.predicted, f.score, r.verdict FROM flags f "
-        "JOIN frames r ON r.id = f.frame_id "
+        "JOIN frames r INDEXED BY frames_facts ON r.id = f.frame_id "
         "WHERE cycle = ? AND reason != 'defect' AND alike IS NULL ORDER BY score DESC, f.id",
         [cycle],
     ).fetchall()

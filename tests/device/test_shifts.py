@@ -79,8 +79,12 @@ def test_answers_of_a_shift_are_counted_without_those_taken_back(tmp_path: Path)
         ("b", "class", 104, 1),
         ("b", "undone", 105, 1),
         ("e", "class", 200, 0),  # after
+        ("f", "class", 150, 0),
+        ("f", "class", 151, 1),
+        ("f", "undone", 152, 0),  # both are taken back, one after the other
+        ("f", "undone", 153, 1),
     ]
-    for patch in "abcde":
+    for patch in "abcdef":
         db.execute("INSERT INTO patches VALUES (?, '', 0, 0, 1, 1, x'', NULL, NULL)", [patch])
     for i, (patch, answer, wall, repeat) in enumerate(rows):
         db.execute(

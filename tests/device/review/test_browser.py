@@ -89,7 +89,7 @@ def check_screen(page: Page, server: Server, controls: int = 3) -> None:
                 controls: [...document.querySelectorAll('button, a.button')].filter(seen).map(box),
                 texts: [...document.querySelectorAll(
                     '.at-header, #why, button, a.button, #message, .sign, #entry, .tile,'
-                    + '.facts, .facts li')]
+                    + '.facts, .facts li, .card')]
                     .filter((e) => seen(e) && e.id !== 'picture'
                         && (e.scrollWidth > e.clientWidth + 1
                             || e.scrollHeight > e.clientHeight + 1)).map((e) => e.outerHTML),

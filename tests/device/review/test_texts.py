@@ -18,7 +18,11 @@ BUILT = {  # keys put together in the code, by what they are put together from
     r"tab-(live|questions|today|models|people)",
     r"alert-(camera|disk)",
     r"(empty|budget|camera|loop|elsewhere|cold|loading|gone|login|locked|full|damaged)-(title|text)",
-    r"error-(host|supervisor|unknown-name|pin|forged|large|wrong-form|malformed|missing|other)",
+    r"error-(host|supervisor|unknown-name|pin|filter|forged|large|wrong-form|malformed|missing|other)",
+    r"today-(pass|unsure|fail|fault)",
+    r"lot-why-(audit|uncertain|cold-start)",
+    r"models-(held-out-accuracy|training-accuracy)",
+    r"lot-(class|something-new|cant-tell|undone)",
 }
 
 

@@ -1,0 +1,92 @@
+"""The models of a device, as its store remembers them."""
+
+from typing import NamedTuple
+
+from sqlite_utils import Database
+
+from config.errors import UserError
+from device.model import ModelMetadata
+from device.store import in_force
+
+
+class Use(NamedTuple):
+    """When a model came into use, and why."""
+
+    wall_ns: int
+    reason: str
+
+
+class StoredModel(NamedTuple):
+    """A model that was in use, or is."""
+
+    id: str
+    wall_ns: int
+    """When it first came."""
+    metadata: ModelMetadata
+    size: int
+    """Bytes of its file."""
+    latency_ms: float | None
+    """Of one patch on this device, in milliseconds."""
+    uses: list[Use]
+    """Every time it came into use, the first one first."""
+    in_use: bool
+
+
+def count_models(db: Database) -> int:
+    """How many models there are."""
+    return int(db.execute("SELECT count(*) FROM models").fetchone()[0])
+
+
+def models(db: Database, limit: int = -1, start: int = 0) -> list[StoredModel]:
+    """The models, the one that came last first; a limit of -1 is none."""
+    rows = db.execute(
+        "SELECT id FROM models ORDER BY rowid DESC LIMIT ? OFFSET ?", [limit, start]
+    ).fetchall()
+    return [find_model(db, row[0]) for row in rows]
+
+
+def find_model(db: Database, beginning: str) -> StoredModel:
+    """The one model whose id begins so.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    rows = db.execute(
+        "SELECT id, wall_ns, metadata, size, latency_ms FROM models "
+        "WHERE id >= ?1 AND substr(id, 1, length(?1)) = ?1 ORDER BY id LIMIT 2",
+        [beginning],
+    ).fetchall()
+    if len(rows) != 1:
+        what = "no model" if not rows else "more than one model"
+        raise UserError(f"{beginning}: {what} of this device; `millsight device models` lists")
+    model_id, wall_ns, metadata, size, latency_ms = rows[0]
+    uses = db.execute(
+        "SELECT wall_ns, reason FROM activations WHERE model_id = ? ORDER BY id", [model_id]
+    )
+    return StoredModel(
+        model_id,
+        wall_ns,
+        ModelMetadata.model_validate_json(metadata),
+        size,
+        latency_ms,
+        [Use(*row) for row in uses],
+        model_id == in_force(db).model_id,
+    )
+
+
+def predecessor(db: Database, model: StoredModel) -> StoredModel | None:
+    """Its parent, or else the model that it took the place of; None: it was the first."""
+    parent = model.metadata.parent
+    known = db.execute("SELECT id FROM models WHERE id = ?", [parent]).fetchone()
+    row = (
+        known
+        or db.execute(
+            """
+        SELECT model_id FROM activations WHERE model_id != ?1
+            AND id < (SELECT min(id) FROM activations WHERE model_id = ?1)
+        ORDER BY id DESC LIMIT 1
+        """,
+            [model.id],
+        ).fetchone()
+    )
+    return None if row is None or row[0] == model.id else find_model(db, row[0])

@@ -1,0 +1,106 @@
+"""The choice of lots, and the report of one: a page to print for the quality file."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlite_utils import Database
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from device import lots
+from device.review.charts import number, percent
+from device.review.desk import Desk
+from device.review.shell import Shell
+from device.review.texts import texts
+from device.review.view import Cell, page_number
+
+
+def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
+    """The lots, newest first, and the report of each."""
+    fit = len(shell.layout.cells)
+
+    async def choose(request: Request) -> Response:
+        t = texts(shell.language(request))
+        room = max(1, fit - 2)
+        count = await desk.work(lots.count_lots)
+        pages = max(1, -(-count // room))
+        page = min(page_number(request.query_params), pages - 1)
+        found = await desk.work(lambda db: lots.lots(db, room, page * room))
+        cells = [
+            Cell(one.lot or "–", f"{one.part or '–'}, {minute(one.began_ns)}", f"/lot/{one.id}")
+            for one in found
+        ]
+        return shell.render(
+            request,
+            "choices.html",
+            tab="today",
+            heading=t["lot-which"],
+            back="/today/save",
+            cells=cells,
+            empty=t["lot-none"],
+            following=f"/lots?page={(page + 1) % pages}" if pages > 1 else None,
+        )
+
+    async def report(request: Request) -> Response:
+        page = page_number(request.query_params)
+        found = await desk.work(lambda db: read_report(db, request.path_params["lot"], page))
+        if found is None:
+            raise HTTPException(404)
+        return shell.render(
+            request,
+            "report.html",
+            device=desk.settings.device.name,
+            printed=datetime.now().astimezone(),
+            second=second,
+            number=number,
+            percent=percent,
+            size=lots.PAGE,
+            **found,
+        )
+
+    return [Route("/lots", choose), Route("/lot/{lot:int}", report)]
+
+
+def read_report(db: Database, lot_id: int, page: int) -> dict[str, Any] | None:
+    """All that a page of a report shows; None: there is no such lot.
+
+    Pictures, questions and audit trail go on from page to page; the rest is on every one.
+    """
+    lot = lots.find_lot(db, lot_id)
+    if lot is None:
+        return None
+    frames = lots.frames(db, lot)
+    begin = min(frames.begin_ns or lot.began_ns, lot.began_ns)
+    end = max(frames.end_ns, lot.began_ns + 1)
+    totals = {
+        "defects": lots.count_defects(db, lot),
+        "questions": lots.count_questions(db, lot),
+        "acts": lots.count_acts(db, begin, end),
+    }
+    pages = max(1, -(-max(totals.values()) // lots.PAGE))
+    page = min(page, pages - 1)
+    start = page * lots.PAGE
+    return {
+        "lot": lot,
+        "frames": frames,
+        "totals": totals,
+        "page": page,
+        "pages": pages,
+        "defects": lots.defects(db, lot, start),
+        "questions": lots.questions(db, lot, start),
+        "acts": lots.acts(db, begin, end, start),
+        "models": lots.used_models(db, frames.models),
+        "configurations": lots.settings_between(db, begin, end),
+    }
+
+
+def minute(ns: int) -> str:
+    """A moment in local time."""
+    return f"{datetime.fromtimestamp(ns / 1e9):%Y-%m-%d %H:%M}"
+
+
+def second(ns: int) -> str:
+    """A moment in local time, with seconds."""
+    return f"{datetime.fromtimestamp(ns / 1e9):%Y-%m-%d %H:%M:%S}"
