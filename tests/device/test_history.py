@@ -29,6 +29,9 @@ def test_models_newest_first_with_their_uses(settings: Settings, make_model: Mak
     assert predecessor(db, found[1]) == found[2]
     assert predecessor(db, found[2]) is None
 
+    child = activate(db, make_model(4, parent=first), settings, "night 4").id
+    assert predecessor(db, find_model(db, child)) == models(db)[-1]  # not the one it replaced
+
     go_back(db, first, settings, "Zoe")
     assert in_force(db).model_id == first
     assert [use.reason for use in find_model(db, first).uses] == ["by hand", "rolled back by Zoe"]
