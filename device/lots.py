@@ -1,7 +1,6 @@
 """What happened to a lot, read from the store for the quality file."""
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -240,19 +239,14 @@ class SettingsText(NamedTuple):
 
 
 def settings_between(db: Database, begin_ns: int, end_ns: int) -> list[SettingsText]:
-    """The settings that were in force at any time between two moments, without passwords."""
+    """The settings that were in force at any time between two moments."""
     rows = db.execute("SELECT wall_ns, digest, toml FROM settings_in_force ORDER BY id").fetchall()
     following = [*(row[0] for row in rows[1:]), None][: len(rows)]
     return [
-        SettingsText(wall_ns, digest, without_passwords(toml))
+        SettingsText(wall_ns, digest, toml)
         for (wall_ns, digest, toml), until in zip(rows, following, strict=True)
         if wall_ns < end_ns and (until is None or until > begin_ns)
     ]
-
-
-def without_passwords(toml: str) -> str:
-    """Settings without what the address of a camera may hold in front of its host."""
-    return re.sub(r"(://)[^/\s\"']*@", r"\1***@", toml)
 
 
 class Act(NamedTuple):
@@ -281,6 +275,6 @@ def acts(db: Database, begin_ns: int, end_ns: int, start: int = 0) -> list[Act]:
         [begin_ns, end_ns, PAGE, start],
     )
     return [
-        Act(wall_ns, clock_ok, who, action, without_passwords(subject))
+        Act(wall_ns, clock_ok, who, action, subject)
         for wall_ns, clock_ok, who, action, subject in rows
     ]

@@ -8,6 +8,7 @@ import getpass
 import hashlib
 import json
 import os
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -225,8 +226,11 @@ def begin_lot(db: Database, part: str, lot: str, who: str) -> None:
 
 
 def record_settings(db: Database, settings: Settings) -> None:
-    """Record the settings that a program starts with, where they are others than before."""
-    toml = to_toml(settings)
+    """Record the settings that a program starts with, where they are others than before.
+
+    Without passwords: the trail and the lot reports are for many eyes.
+    """
+    toml = without_passwords(to_toml(settings))
     digest = hashlib.sha256(toml.encode()).hexdigest()
     with exclusive(db):
         last = db.execute(
@@ -243,6 +247,11 @@ def record_settings(db: Database, settings: Settings) -> None:
             added = sorted(set(toml.splitlines()) - set(last[1].splitlines()))
             subject = "; ".join(added)[:1000] or "lines removed"
             add_action(db, user_name(), "changed settings", subject)
+
+
+def without_passwords(toml: str) -> str:
+    """Settings without what the address of a camera may hold in front of its host."""
+    return re.sub(r"(://)[^/\s\"']*@", r"\1***@", toml)
 
 
 def user_name() -> str:

@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from config.settings import Settings
+from config.settings import Camera, OpencvSource, Settings
 from device.lots import PAGE
 from device.review.layout import CONTROL, px_per_mm
 from device.store import add_answer, begin_lot, open_store, record_settings
@@ -26,7 +26,8 @@ from tests.device.review.test_browser import (
 def lots(asking: Settings) -> Settings:
     """A device with a lot behind it, and settings with a password in them."""
     db = open_store(asking.device.data)
-    record_settings(db, '[camera.opencv]\naddress = "rtsp://me:secret@camera/1"\n', "Anna")
+    secret = Camera(opencv=OpencvSource(address="rtsp://me:secret@camera/1"))
+    record_settings(db, asking.model_copy(update={"camera": secret}))
     work_shifts(db, asking)
     patch = db.execute("SELECT patch_id FROM flags WHERE reason = 'audit'").fetchone()[0]
     add_answer(db, patch, "undone", None, "李伟")
