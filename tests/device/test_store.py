@@ -11,7 +11,7 @@ import pytest
 
 from config.document import to_toml
 from config.errors import UserError
-from config.settings import Settings
+from config.settings import Asking, Camera, OpencvSource, Settings
 from device import schema
 from device.activation import activate
 from device.clock import CLOCK_OK_FROM_NS, stamp
@@ -27,6 +27,7 @@ from device.store import (
     in_force,
     labelled_patches,
     open_store,
+    record_settings,
     set_state,
     waiting,
 )
@@ -223,3 +224,19 @@ def test_a_command_on_a_full_disk_ends_in_one_line(
     assert result.stderr.count("\n") == 1
     assert "full" in result.stderr
     assert "what is stored is safe" in result.stderr
+
+
+def test_settings_are_recorded_when_they_change_and_without_passwords(tmp_path: Path) -> None:
+    db = open_store(tmp_path)
+    before = Settings(camera=Camera(opencv=OpencvSource(address="rtsp://me:secret@camera/1")))
+    after = before.model_copy(update={"asking": Asking(k=7)})
+    for settings in (before, before, after, after):
+        record_settings(db, settings)
+    texts = [row[0] for row in db.execute("SELECT toml FROM settings_in_force ORDER BY id")]
+    assert len(texts) == 2
+    assert "k = 7" in texts[1]
+    acts = db.execute("SELECT action, subject FROM audit_trail").fetchall()
+    assert acts == [("changed settings", "k = 7")]
+    assert "rtsp://***@camera/1" in texts[0]
+    assert not [text for text in texts if "secret" in text]
+    db.close()

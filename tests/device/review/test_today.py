@@ -181,7 +181,8 @@ def counted(asking: Settings) -> Settings:
                 ],
             )  # fmt: skip
     db.close()
-    return asking
+    budget = asking.asking.model_copy(update={"labels_per_shift": 100})
+    return asking.model_copy(update={"asking": budget})
 
 
 def test_the_pictures_say_the_right_numbers(counted: Settings) -> None:
