@@ -346,7 +346,8 @@ function drawHeader() {
     words = text(good ? "why-uncertain-good" : `why-${question.reason}`, { guess });
   }
   byId("why").textContent = words;
-  let count = known.waiting > 0 && !notice ? text("waiting", { count: known.waiting }) : "";
+  const counts = known.waiting > 0 && known.budget_left !== 0 && !notice;
+  let count = counts ? text("waiting", { count: known.waiting }) : "";
   if (alert && !notice) count = `⚠ ${text(`alert-${alert}`)}`;
   byId("count").textContent = count;
   byId("count").classList.toggle("notice", Boolean(alert) && !notice);
