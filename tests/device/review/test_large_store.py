@@ -21,16 +21,19 @@ from device.shifts import labels_in_shift, shift_at
 from device.store import begin_lot, in_force, open_store, start_cycle
 from tests.device.review.conftest import serving
 
-KEPT, ASKED = 100_000, 10_000
-"""Patches kept over the months, and flags in the present cycle."""
+ASKED = 10_000
+"""Flags in the present cycle."""
 COUNTERS = 1_000_000
-BLOB = 10_000
-"""Bytes of a picture."""
 MOST_MS = 150
 
 
-def fill_months(db: Database, settings: Settings, kept: int, asked: int, counters: int) -> None:
-    """Work of some months: the last `asked` of the kept patches are in the present cycle."""
+def fill_months(
+    db: Database, settings: Settings, kept: int, asked: int, counters: int, blob: int = 10_000
+) -> None:
+    """Work of some months: the last `asked` of the kept patches are in the present cycle.
+
+    A picture has so many bytes.
+    """
     rng = random.Random(1)
     now = time.time_ns()
     model = in_force(db).model_id
@@ -80,12 +83,12 @@ def fill_months(db: Database, settings: Settings, kept: int, asked: int, counter
                 db.conn.execute(
                     "INSERT INTO frames VALUES (?, 'box', ?, ?, 0, '', 1, '', 600, 400, 'r', ?, "
                     "?, ?, zeroblob(?), ?, ?)",
-                    [frame, i, at, model, verdict, classes[i % 4], BLOB, *of_lot(age, kept + 1)],
+                    [frame, i, at, model, verdict, classes[i % 4], blob, *of_lot(age, kept + 1)],
                 )
                 db.conn.execute(
                     "INSERT INTO patches VALUES (?, 'box', 0, 0, 200, 200, zeroblob(?), NULL, "
                     "NULL)",
-                    [patch, BLOB],
+                    [patch, blob],
                 )
                 reason = "audit" if i % 10 == 0 else "defect" if i % 5 == 1 else "uncertain"
                 db.conn.execute(
@@ -123,14 +126,15 @@ def getter(http: httpx.Client, path: str) -> Callable[[int], httpx.Response]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_every_page_is_quick_with_months_behind_it(asking: Settings) -> None:
+@pytest.mark.parametrize(("kept", "blob"), [(100_000, 10_000), (1_000_000, 1_000)])
+def test_every_page_is_quick_with_months_behind_it(asking: Settings, kept: int, blob: int) -> None:
     settings = asking.model_copy(update={"asking": Asking(k=ASKED, labels_per_shift=0)})
     began = time.monotonic()
     db = open_store(settings.device.data)
-    fill_months(db, settings, KEPT, ASKED, COUNTERS)
+    fill_months(db, settings, kept, ASKED, COUNTERS, blob)
     db.close()
     size = sum(file.stat().st_size for file in Path(settings.device.data).glob("*.db*"))
-    print(f"\n{size / 1e9:.1f} GB filled in {time.monotonic() - began:.0f} s")
+    print(f"\n{kept} patches, {size / 1e9:.1f} GB filled in {time.monotonic() - began:.0f} s")
     results = {}
     with serving(settings) as server:
         client = server.client()
