@@ -18,7 +18,7 @@ demo: setup  ## Live a compressed life of the appliance.
 	$(RUN)/millsight demo
 
 test: setup  ## Format, lint, types, import directions, docs, and every test but the slow ones.
-	$(RUN)/python -m pytest -m 'not slow'
+	$(RUN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: setup  ## The tests that take minutes.
 	$(RUN)/python -m pytest -m slow -s
