@@ -80,6 +80,11 @@ def parse_settings(data: Mapping[str, Any], file: Path) -> Settings:
         raise UserError("\n".join(f"{file}: {explain(errors)}" for errors in meant)) from None
     base = file.parent.absolute()
     device = settings.device.model_copy(update={"data": base / settings.device.data})
+    if device.live is not None:
+        device = device.model_copy(update={"live": base / device.live})
+    trainer = settings.trainer
+    if trainer.golden is not None:
+        trainer = trainer.model_copy(update={"golden": base / trainer.golden})
     camera = settings.camera
     if camera.folder.path is not None:
         folder = camera.folder.model_copy(update={"path": base / camera.folder.path})
@@ -87,7 +92,7 @@ def parse_settings(data: Mapping[str, Any], file: Path) -> Settings:
     if not (camera.opencv.is_url or camera.opencv.is_device):
         video = camera.opencv.model_copy(update={"address": str(base / camera.opencv.address)})
         camera = camera.model_copy(update={"opencv": video})
-    return settings.model_copy(update={"device": device, "camera": camera})
+    return settings.model_copy(update={"device": device, "camera": camera, "trainer": trainer})
 
 
 def explain(errors: Sequence[ErrorDetails]) -> str:

@@ -326,6 +326,21 @@ class Trainer(Section):
     most_wrong: float = Field(default=0.1, gt=0, lt=1)
     """Largest share of the sure verdicts that may be wrong, estimated on unseen patches; until
     there are labels enough to promise it, every patch is unsure."""
+    golden: Path | None = Field(default=None, strict=False)
+    """Folder of class folders that no model ever learns from and every new model is judged on; it
+    is frozen by the first night that uses it. Relative paths start at the settings file."""
+    least_golden: int = Field(default=30, ge=1, le=1000000)
+    """Patches a model must be judged on, golden ones and new audits together, to go out."""
+    least_accuracy: float = Field(default=0.7, ge=0, le=1)
+    """Share of these patches that a model must judge rightly to go out."""
+    least_recall: float = Field(default=0.5, ge=0, le=1)
+    """Share of every class's patches that it must find, unless the model in use finds fewer."""
+    largest_drop: float = Field(default=0.02, ge=0, le=1)
+    """Largest share of these patches by which it may fall behind the model in use."""
+    largest_recall_drop: float = Field(default=0.1, ge=0, le=1)
+    """The same for every class."""
+    largest_unsure_rise: float = Field(default=0.2, ge=0, le=1)
+    """Largest share of these patches by which it may be unsure more often than the model in use."""
 
 
 class Settings(Section):

@@ -169,6 +169,7 @@ def m003_shop_floor(db: Database) -> None:
         CREATE INDEX frames_facts ON frames (id, part, lot, model_id, verdict);
         CREATE INDEX flags_audit ON flags (cycle) WHERE reason = 'audit';
         CREATE INDEX labels_wall ON labels (wall_ns);
+        CREATE INDEX labels_new ON labels (class) WHERE answer = 'something new';
         -- what near-identical patches share
         ALTER TABLE patches ADD COLUMN fingerprint BLOB;
         -- the patch that is asked about instead of this near-identical one; NULL: itself

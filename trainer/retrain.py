@@ -36,6 +36,8 @@ class Retrained:
     model: Model
     parity: Parity
     trained: Trained
+    held_out: "HeldOut | None"
+    """Predictions on patches that were not learnt from; None: there were no folds."""
     seconds: float
     """Of everything."""
 
@@ -84,6 +86,7 @@ def retrain(
     baselines = fit_baselines(log_p)
     metrics = {"training_accuracy": float((predicted_classes(log_p) == labels).mean())}
     thresholds: list[float | None] = [None] * count
+    held = None
     if settings.trainer.folds >= 2 and not trained.stopped:
         held = _held_out(patches, labels, settings, run)
         if held is not None:
@@ -118,7 +121,7 @@ def retrain(
     )
     model, parity = export_model(weights_of(trained.network), metadata, patches, log_p, out)
     seconds = (datetime.now(UTC) - began).total_seconds()
-    return Retrained(model, parity, trained, seconds)
+    return Retrained(model, parity, trained, held, seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,8 @@ class HeldOut:
     predicted: NDArray[np.int64]
     scores: NDArray[np.float64]
     """KLS against the baselines of that network's own training patches."""
+    log_probabilities: NDArray[np.float32]
+    """float32 [N, C]."""
 
 
 def _held_out(
@@ -142,6 +147,7 @@ def _held_out(
     score = STRATEGIES[settings.asking.strategy]
     predicted = np.empty(len(labels), np.int64)
     scores = np.full(len(labels), np.inf)
+    log_p = np.zeros((len(labels), len(settings.recipe.classes)), np.float32)
     for number in range(count):
         inside, outside = fold != number, fold == number
         if not inside.any() or not outside.any():
@@ -152,9 +158,10 @@ def _held_out(
         network = trained.network
         own = predict_log_probabilities(network, torch.from_numpy(patches[inside])).numpy()
         unseen = predict_log_probabilities(network, torch.from_numpy(patches[outside])).numpy()
+        log_p[outside] = unseen
         predicted[outside] = predicted_classes(unseen)
         scores[outside] = score(unseen, fit_baselines(own))
-    return HeldOut(predicted, scores)
+    return HeldOut(predicted, scores, log_p)
 
 
 def labelled_folder(folder: Path) -> LabelledPatches:

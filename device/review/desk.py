@@ -18,10 +18,20 @@ from device.review.guard import secret_key, session_of
 from device.review.messages import Message, TakeBack, Tap
 from device.review.pages import HeatMaps, question_page
 from device.shifts import labels_in_shift, shift_at
-from device.store import Question, exclusive, in_force, open_store, record_settings, waiting
+from device.store import (
+    Question,
+    exclusive,
+    in_force,
+    is_labelled,
+    open_store,
+    record_settings,
+    waiting,
+)
 
 BUSY_TIMEOUT_MS = 1500
 """How long a request waits for a locked store before the page is told."""
+CACHE_KB = 32 * 1024
+"""Pages of the store kept in memory: with months of work in it the default reads the disk anew."""
 AHEAD = 2
 """Questions a page has at once: the one on the screen and the next, already loaded."""
 
@@ -37,6 +47,16 @@ def budget_left(db: Database, settings: Settings) -> int | None:
     return max(0, most - labels_in_shift(db, shift))
 
 
+def _moment(db: Database) -> tuple[int | None, ...]:
+    """Numbers that change with whatever changes what waits."""
+    return tuple(
+        db.execute(
+            "SELECT (SELECT max(id) FROM cycles), (SELECT max(id) FROM flags), "
+            "(SELECT max(rowid) FROM labels)"
+        ).fetchone()
+    )
+
+
 class Desk:
     """The store, and the one thread that works on it."""
 
@@ -50,6 +70,9 @@ class Desk:
         self._db = open_store(settings.device.data)
         record_settings(self._db, settings)
         self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        self._db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
+        self._waits: list[Question] = []
+        self._waits_at: tuple[int | None, ...] | None = None
         self._thread = ThreadPoolExecutor(1, "review-store")
         self.key = secret_key(self._db)
         self.heat = HeatMaps(settings)
@@ -62,11 +85,33 @@ class Desk:
         """
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._thread, task, self._db)
+            return await loop.run_in_executor(self._thread, self._do, task)
         except sqlite3.DatabaseError as error:
             words = str(error)
             state = next((word for word in ("locked", "full") if word in words), "damaged")
             raise HTTPException(503, state) from None
+
+    def _do(self, task: Callable[[Database], T]) -> T:
+        try:
+            return task(self._db)
+        except BaseException:
+            self._waits_at = None  # what was seen in a transaction that came to nothing
+            raise
+
+    def waits(self, db: Database) -> list[Question]:
+        """What waits for an answer, ranked anew only where something has come since."""
+        now = _moment(db)
+        if now != self._waits_at:
+            asking = self.settings.asking
+            self._waits = waiting(db, asking.k, asking.cold_start)
+            self._waits_at = now
+        return self._waits
+
+    def _take_answered(self, db: Database, patch_id: str) -> None:
+        """An answer takes one question away and leaves the ranks of the others."""
+        if is_labelled(db, patch_id):
+            self._waits = [q for q in self._waits if q.patch_id != patch_id]
+        self._waits_at = _moment(db)
 
     async def person(self, request: Request) -> people.Person | None:
         """Who is at the browser that sent a request; None: nobody has logged in.
@@ -98,7 +143,7 @@ class Desk:
     ) -> dict[str, Any]:
         """What a page needs to go on: new questions, and how many wait."""
         asking = self.settings.asking
-        waits = waiting(db, asking.k, asking.cold_start)
+        waits = self.waits(db)
         left = budget_left(db, self.settings)
         fresh: list[Question] = []
         have = set(message.have) | set(kept)
@@ -166,9 +211,11 @@ class Desk:
             if tap.answer == "skip":
                 queue.skip(db, tap.id, tap.patch, tap.holder)
             else:
+                self.waits(db)
                 outcome = queue.answer(
                     db, tap.id, tap.patch, tap.holder, tap.answer, tap.name, tap.operator
                 )
+                self._take_answered(db, tap.patch)
             return self.state(db, tap, tap.have, tap.operator) | {"outcome": outcome}
 
     def undo(self, db: Database, cookie: str | None, message: TakeBack) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from sqlite_utils import Database
 
 from device.clock import Stamp, stamp
 from device.store import (
-    SOMETHING_NEW,
     UNDONE,
     Question,
     add_answer,
@@ -22,6 +21,8 @@ from device.store import (
 
 LEASE_S = 60.0
 """How long a question stays with a page that is not heard of, in seconds."""
+SHARE_OF = 1000
+"""Last answers of which the repeats are a share."""
 REPEATS_FROM = 500
 """Last answers of which some are asked again of somebody else."""
 UNDOABLE = 10
@@ -78,7 +79,9 @@ def claim_repeat(
             return question_of(db, lost[0])
         given, repeats = db.execute(
             "SELECT total((1 - 2 * (answer = 'undone')) * (NOT repeat)), "
-            "total((1 - 2 * (answer = 'undone')) * repeat) FROM labels"
+            "total((1 - 2 * (answer = 'undone')) * repeat) "
+            "FROM (SELECT answer, repeat FROM labels ORDER BY rowid DESC LIMIT ?)",
+            [SHARE_OF],
         ).fetchone()
         if repeats + len(mine) >= share * given:
             return None
@@ -203,8 +206,9 @@ def count_undoable(db: Database, holder: str) -> int:
 def new_names(db: Database) -> list[str]:
     """The names that operators gave to something new, the latest first."""
     rows = db.execute(
-        "SELECT class FROM labels WHERE answer = ? GROUP BY class ORDER BY max(rowid) DESC",
-        [SOMETHING_NEW],
+        # The words stand here, not a parameter, or the partial index would not be used.
+        "SELECT class FROM labels WHERE answer = 'something new' "
+        "GROUP BY class ORDER BY max(rowid) DESC"
     )
     return [row[0] for row in rows]
 

@@ -1,5 +1,7 @@
 """The server over HTTP: what it refuses, what it acknowledges, and what kill -9 leaves."""
 
+import asyncio
+import contextlib
 import random
 import socket
 import sqlite3
@@ -8,14 +10,20 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from sqlite_utils import Database
+from starlette.exceptions import HTTPException
 
 from config.document import to_toml
+from config.errors import UserError
 from config.settings import Asking, Device, Recipe, Review, Settings
-from device.store import STORE_FILE, open_store
-from tests.device.review.conftest import OTHER, Client, Server, answers_in, fill, serving
+from device.review.desk import Desk
+from device.review.messages import TakeBack, Tap
+from device.store import STORE_FILE, add_label, exclusive, open_store, waiting
+from tests.device.review.conftest import HOLDER, OTHER, Client, Server, answers_in, fill, serving
 
 
 @pytest.fixture
@@ -308,3 +316,50 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "Address already in use; name another with --port" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_what_waits_is_remembered_and_never_wrong(asking: Settings) -> None:
+    """Whatever happens, also elsewhere, what a desk remembers is what the store says."""
+    desk = Desk(asking)
+    other = open_store(asking.device.data)
+    rng = random.Random(3)
+    limits = asking.asking.k, asking.asking.cold_start
+    seen = set()
+
+    def step(db: Database) -> None:
+        waits = desk.waits(db)
+        patch = rng.choice(waits).patch_id if waits else "0" * 64
+        name = str(rng.getrandbits(64))
+        message: dict[str, Any] = {"holder": HOLDER, "have": [], "id": f"id-{name}"}
+        match rng.randrange(5):
+            case 0 | 1:
+                tap = Tap(**message, patch=patch, answer="class", name="scratch", operator="Anna")
+                desk.answer(db, None, tap)
+                if rng.random() < 0.5:
+                    desk.undo(
+                        db, None, TakeBack(**message | {"id": f"undo-{name}"}, operator="Anna")
+                    )
+                desk.answer(db, None, tap)  # delivered twice
+            case 2:
+                desk.undo(db, None, TakeBack(**message, operator="Anna"))
+            case 3:
+                add_label(other, patch, "clean", "elsewhere")
+            case 4:
+                with pytest.raises(ZeroDivisionError), exclusive(db):
+                    desk.answer(db, None, Tap(
+                        **message, patch=patch, answer="can't tell", name=None, operator="Anna"
+                    ))  # fmt: skip
+                    raise ZeroDivisionError
+                add_label(other, waits[-1].patch_id, "clean", "elsewhere")  # in that row's place
+                raise HTTPException(400)
+
+    desk.admit_as = lambda *_: None  # type: ignore[method-assign]
+    for _ in range(60):
+        with contextlib.suppress(HTTPException, UserError):
+            asyncio.run(desk.work(step))
+        found = asyncio.run(desk.work(desk.waits))
+        assert found == waiting(other, *limits)
+        seen.add(len(found))
+    assert len(seen) > 5
+    other.close()
+    desk.close()
