@@ -33,7 +33,7 @@ SET, REMOVED = "set secret", "removed secret"
 """What `actions` says of people."""
 
 _hasher = PasswordHasher(time_cost=5, memory_cost=32 * 1024, parallelism=1)
-"""Some 90 ms of one core and 32 MB: little for a small box, much for who tries every PIN."""
+"""Some 100 ms of one core and 32 MB: little for a small box, much for who tries every PIN."""
 
 
 class Person(NamedTuple):
