@@ -23,7 +23,7 @@ AGREEMENT_NS = 28 * 24 * HOUR_NS
 """How far back repeated questions count: people, and what they learnt, change."""
 
 
-LATEST = 2000
+LATEST, LOOKED_AT = 2000, 10_000
 """Spot checks that accuracy is estimated from: more would hardly narrow it, and hide a drift."""
 
 
@@ -194,24 +194,30 @@ def audited(
 ) -> Audited:
     """Compare what a model predicted of patches drawn by chance with their last answers.
 
-    Of the `LATEST` that have an answer.
+    Of the `LATEST` that have an answer, among the `LOOKED_AT` last ones.
     Something new is an answer that the model was wrong. A patch whose near-identical one was
     asked about instead has that one's answer. Repeats are left out.
     """
     rows = db.execute(
         """
         SELECT answer, same, count(*) FROM (
-            SELECT l.answer, l.class = f.predicted AS same
-            FROM flags f INDEXED BY flags_audit
-            CROSS JOIN frames r INDEXED BY frames_facts ON r.id = f.frame_id
+            SELECT l.answer, l.class = checks.predicted AS same
+            FROM (
+                SELECT id, cycle, frame_id, patch_id, predicted, alike
+                FROM flags INDEXED BY flags_audit
+                -- no frame of a model is in a cycle from before it first came
+                WHERE reason = 'audit'
+                    AND cycle >= (SELECT min(id) FROM cycles WHERE reason LIKE :first)
+                ORDER BY cycle DESC, id DESC LIMIT :looked_at
+            ) checks
+            CROSS JOIN frames r INDEXED BY frames_facts ON r.id = checks.frame_id
             CROSS JOIN labels l ON l.rowid = (
                 SELECT max(rowid) FROM labels
-                WHERE patch_id = coalesce(f.alike, f.patch_id) AND NOT repeat)
-            WHERE f.reason = 'audit' AND r.model_id = :model
-                -- no frame of a model is in a cycle from before it first came
-                AND f.cycle >= (SELECT min(id) FROM cycles WHERE reason LIKE :first)
-                AND (:part IS NULL OR r.part = :part) AND (:class IS NULL OR f.predicted = :class)
-            ORDER BY f.cycle DESC, f.id DESC LIMIT :latest)
+                WHERE patch_id = coalesce(checks.alike, checks.patch_id) AND NOT repeat)
+            WHERE r.model_id = :model
+                AND (:part IS NULL OR r.part = :part)
+                AND (:class IS NULL OR checks.predicted = :class)
+            ORDER BY checks.cycle DESC, checks.id DESC LIMIT :latest)
         GROUP BY 1, 2
         """,
         {
@@ -220,6 +226,7 @@ def audited(
             "part": part,
             "class": class_name,
             "latest": LATEST,
+            "looked_at": LOOKED_AT,
         },
     )
     kinds: Counter[tuple[str, bool]] = Counter()
