@@ -206,7 +206,7 @@ def write_report(
         indent=2,
     )
     predictions = [
-        None if model is None else judge_patches(model, judged.patches).predicted
+        judge_patches(model, judged.patches).predicted if model and len(judged.labels) else None
         for model in (champion, challenger)
     ]
     page = report_page(db, night, challenger.metadata, predictions, judged.labels, settings)

@@ -21,3 +21,4 @@ document.addEventListener("submit", (event) => {
 });
 addEventListener("pageshow", () => { sent = false; });
 pictureChanged();  // a tap meant for the page before
+setTimeout(() => { document.body.dataset.ready = ""; }, 450);  // from now on touches count

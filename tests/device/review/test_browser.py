@@ -1,5 +1,6 @@
 """The page in a real browser, by touch, on the panels it is made for."""
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -48,10 +49,23 @@ def page_of(browser: Browser, server: Server, operator: str | None = "Anna") -> 
     page.goto(server.url)
     if operator is not None:
         choose(page, operator)
-        page.wait_for_url(server.url)
+        arrive(page, server.url)
     yield page
     context.close()
     assert errors == []
+
+
+def settle(page: Page) -> None:
+    """Wait as people do, and until touches count on the page that is here by then."""
+    time.sleep(QUIET_S)
+    page.wait_for_load_state()
+    page.locator("body[data-ready], body[data-shared]").wait_for(state="attached")
+
+
+def arrive(page: Page, end: str) -> None:
+    """Wait until the address ends so."""
+    expect(page).to_have_url(re.compile(re.escape(end) + "$"), timeout=20_000)
+    page.wait_for_load_state()
 
 
 def choose(page: Page, name: str) -> None:
@@ -59,7 +73,7 @@ def choose(page: Page, name: str) -> None:
     button = page.locator(f'button[value="{name}"]')
     expect(button).to_be_visible()
     page.wait_for_load_state()
-    time.sleep(QUIET_S)
+    settle(page)
     button.tap()
 
 
@@ -72,13 +86,14 @@ def shown(page: Page) -> str:
 
 def tap(page: Page, selector: str) -> None:
     """Tap after the picture has stood for a moment, as people do."""
-    time.sleep(QUIET_S)
+    settle(page)
     page.locator(selector).tap()
 
 
 def check_screen(page: Page, server: Server, controls: int = 3) -> None:
     """Nothing overlaps, scrolls, is cut off or is too small; axe finds nothing."""
     review = server.settings.review
+    page.wait_for_load_state()  # styles too
     found = page.evaluate(
         """() => {
             const seen = (e) => e.checkVisibility();
@@ -171,7 +186,7 @@ def shown_screen(page: Page, server: Server, name: str) -> None:
 
 def tap_word(page: Page, word: str) -> None:
     """Tap the button that says it, on whichever page of buttons it is."""
-    time.sleep(QUIET_S)
+    settle(page)
     for _ in range(8):
         button = page.get_by_role("button", name=word, exact=True)
         if button.count():

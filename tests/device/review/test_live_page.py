@@ -16,10 +16,10 @@ from device.store import in_force, open_store
 from tests.device.review.conftest import Server, serving
 from tests.device.review.test_browser import (
     PANELS,
-    QUIET_S,
     check_screen,
     on_panel,
     page_of,
+    settle,
     shown_screen,
     tap,
     tap_word,
@@ -159,7 +159,7 @@ def test_a_lot_begins_by_taps(
         page.goto(server.url + "live")
         tap(page, ".at-live-lot")
         expect(page.locator("#asked")).to_have_text("Part")
-        time.sleep(QUIET_S)
+        settle(page)
         for letter in "P-7":
             tap_word(page, letter)
         shown_screen(page, server, "lot-part")

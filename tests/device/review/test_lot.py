@@ -1,7 +1,5 @@
 """The report of a lot in a real browser."""
 
-import time
-
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
@@ -14,10 +12,11 @@ from tests.device.review.conftest import ARTEFACTS, fill, serving
 from tests.device.review.shop import LOT, PART, work_shifts
 from tests.device.review.test_browser import (
     PANELS,
-    QUIET_S,
+    arrive,
     check_screen,
     on_panel,
     page_of,
+    settle,
     shown_screen,
 )
 
@@ -64,16 +63,16 @@ def test_from_the_lots_to_the_report_and_back(
     ):
         page.goto(f"{server.url}lots")
         shown_screen(page, server, "lots")
-        time.sleep(QUIET_S)
+        settle(page)
         page.locator(".at-cells-1").tap()
-        page.wait_for_url("**/lot/1")
+        arrive(page, "/lot/1")
         check_report(page, px_per_mm(server.settings.review))
         ARTEFACTS.mkdir(exist_ok=True)
         page.screenshot(
             path=ARTEFACTS / f"lot-{panel[0]}x{panel[1]}-{language}.png", full_page=True
         )
         page.locator(".way").first.tap()
-        page.wait_for_url("**/lots")
+        arrive(page, "/lots")
 
 
 def test_the_report_says_what_happened(browser: Browser, lots: Settings) -> None:

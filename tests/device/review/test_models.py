@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import time
 from pathlib import Path
 
 import httpx
@@ -19,7 +18,7 @@ from tests.device.conftest import model_file
 from tests.device.review.conftest import Server, serving
 from tests.device.review.test_browser import (
     PANELS,
-    QUIET_S,
+    arrive,
     check_screen,
     on_panel,
     page_of,
@@ -139,10 +138,9 @@ def test_a_supervisor_goes_back_by_taps(browser: Browser, trained: Settings) -> 
     with serving(trained) as server, page_of(browser, server, None) as page:
         page.goto(f"{server.url}models")
         log_in(trained, cookie_of(page))
-        for selector in (".at-cells-1", ".at-bar-3", "button.at-bar-3"):
-            time.sleep(QUIET_S)
-            page.locator(selector).tap()
-        page.wait_for_url("**/models")
+        for selector in (".at-cells-1", "a.at-bar-3", "button.at-bar-3"):
+            page.locator(f"body[data-ready] {selector}").tap()
+        arrive(page, "/models")
         expect(page.locator(".at-cells-1")).to_contain_text("Model in use")
     assert in_use(trained) == middle
     db = open_store(trained.device.data)
@@ -158,8 +156,7 @@ def test_a_damaged_file_is_told_and_nothing_changes(browser: Browser, trained: S
         page.goto(f"{server.url}models")
         log_in(trained, cookie_of(page))
         page.goto(f"{server.url}models/{first}/rollback")
-        time.sleep(QUIET_S)
-        page.locator("button.at-bar-3").tap()
+        page.locator("body[data-ready] button.at-bar-3").tap()
         expect(page.locator(".sign")).to_contain_text("Nothing was changed.")
         expect(page.locator(".sign")).to_contain_text("cannot be read")
         check_screen(page, server)

@@ -12,11 +12,12 @@ from device.review import people
 from device.store import open_store
 from tests.device.review.conftest import Server, serving
 from tests.device.review.test_browser import (
-    QUIET_S,
+    arrive,
     check_screen,
     choose,
     on_panel,
     page_of,
+    settle,
     shot,
     shown,
     tap,
@@ -54,7 +55,7 @@ def type_pin(page: Page, digits: str) -> None:
     """Tap the digits, then OK."""
     expect(page.locator("#dots")).to_be_attached()
     page.wait_for_load_state()
-    time.sleep(QUIET_S)
+    settle(page)
     for digit in digits:
         page.locator(f'[data-key="{digit}"]').tap()
     expect(page.locator("#dots")).to_have_text("●" * len(digits))
@@ -115,7 +116,7 @@ def test_every_screen_of_people(
         expect(page.locator("#header")).to_have_class(re.compile("notice"))
         age(server, 10**6)
         server.start_again()
-        page.wait_for_url("**/people")
+        arrive(page, "/people")
         expect(page.locator("#who")).to_contain_text(re.compile("Log in again: 1|请重新登录：有 1"))
         screen("staff-kept")
         assert labels(server) == []
@@ -142,7 +143,7 @@ def test_kept_taps_of_one_do_not_hold_up_another_and_stay_their_own(
             expect(page.locator("#why")).to_contain_text(words)
         age(server, 10**6)
         server.start_again()
-        page.wait_for_url("**/people")
+        arrive(page, "/people")
         expect(page.locator("#who")).to_have_text("Log in again: 2 answers wait")
         expect(page.locator('button[value="Anna"] .small')).to_have_text("2 waiting")
         choose(page, "李伟")
@@ -175,7 +176,7 @@ def test_a_supervisor_who_is_idle_is_led_to_the_names(browser: Browser, staffed:
         time.sleep(0.5)
         assert labels(server) == [(patch, "Eva")]
         age(server, 181)
-        page.wait_for_url("**/people", timeout=20_000)  # by the page's own polling
+        arrive(page, "/people")  # by the page's own polling
         expect(page.locator("#who")).to_have_text("Who is answering?")
         expect(page.locator("[aria-pressed=true]")).to_have_count(0)
 
@@ -183,7 +184,7 @@ def test_a_supervisor_who_is_idle_is_led_to_the_names(browser: Browser, staffed:
 def test_a_pin_can_be_typed_on_keys_and_erased(browser: Browser, staffed: Settings) -> None:
     with serving(staffed) as server, page_of(browser, server, None) as page:
         choose(page, "Anna")
-        time.sleep(QUIET_S)
+        settle(page)
         page.keyboard.type("47112")
         tap(page, '[data-key="erase"]')
         expect(page.locator("#dots")).to_have_text("●●●●")
@@ -207,7 +208,7 @@ def test_too_few_digits_and_a_hasty_second_tap_send_nothing(
         posts: list[str] = []
         page.on("request", lambda r: posts.append(r.url) if r.method == "POST" else None)
         choose(page, "Anna")
-        time.sleep(QUIET_S)
+        settle(page)
         page.locator('[data-key="1"]').tap()
         page.locator("#done").tap(force=True)
         time.sleep(0.5)
@@ -230,7 +231,7 @@ def test_every_name_is_reached_where_they_do_not_fit(browser: Browser, staffed: 
             if page.locator('button[value="Eva"]').count():
                 break
             tap(page, "a.primary")
-            page.wait_for_url(f"**/people?page={number}")
+            arrive(page, f"/people?page={number}")
         choose(page, "Eva")
         type_pin(page, PIN)
         shown(page)
@@ -256,9 +257,9 @@ def test_the_password_is_typed_once(
             shot(page, server, "password-wait")
             age(server, 20)
             page.locator("#entry").fill(PASSWORD)
-            time.sleep(QUIET_S)
+            settle(page)
             page.locator("#entry").press("Enter")
-            page.wait_for_url("**/people")
+            arrive(page, "/people")
             choose(page, "李伟")
             shown(page)
 

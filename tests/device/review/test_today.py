@@ -24,10 +24,11 @@ from tests.device.review.conftest import serving
 from tests.device.review.shop import PART, work_shifts
 from tests.device.review.test_browser import (
     PANELS,
-    QUIET_S,
+    arrive,
     check_screen,
     on_panel,
     page_of,
+    settle,
     shown_screen,
 )
 
@@ -50,7 +51,7 @@ def client(worked: Settings) -> Iterator[httpx.Client]:
 
 def go(page: Page, name: str) -> None:
     """Tap what says so, after a moment, as people do."""
-    time.sleep(QUIET_S)
+    settle(page)
     page.get_by_role("link", name=name).first.tap()
     page.wait_for_load_state()
 
@@ -73,9 +74,9 @@ def test_every_page_on_every_panel_in_every_language(
             following = page.locator(".at-bar-1")
             if following.get_attribute("aria-disabled"):
                 break
-            time.sleep(QUIET_S)
+            settle(page)
             following.tap()
-            page.wait_for_url(f"**page={number + 1}")
+            arrive(page, f"page={number + 1}")
         assert len(set(titles)) == 7
         for path in ("filter", "shifts", "parts", "classes", "save"):
             page.goto(f"{server.url}today/{path}")
