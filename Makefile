@@ -1,5 +1,7 @@
 # make demo | make test: each does its own set-up, on any machine with Python 3.11 and make.
 VENV ?= .venv
+# Tests at a time.
+JOBS ?= 2
 PYTHON ?= python3
 RUN = $(VENV)/bin
 
@@ -18,7 +20,7 @@ demo: setup  ## Live a compressed life of the appliance.
 	$(RUN)/millsight demo
 
 test: setup  ## Format, lint, types, import directions, docs, and every test but the slow ones.
-	$(RUN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
+	$(RUN)/python -m pytest -m 'not slow' -n $(JOBS) --dist loadfile
 
 test-slow: setup  ## The tests that take minutes.
 	$(RUN)/python -m pytest -m slow -s
