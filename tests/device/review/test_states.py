@@ -44,7 +44,8 @@ def test_when_the_budget_is_used_up_the_page_says_so_and_stops_asking(
         assert len(answers_in(settings.device.data)) == 3
         tap(page, "#tool-undo")  # takes one answer back: one more may be given
         shown(page)
-        tap(page, "[data-tap=answer] >> nth=0")
+        with page.expect_response("**/answers"):
+            tap(page, "[data-tap=answer] >> nth=0")
         expect(page.locator("#message")).to_be_visible()
     assert [kind for _, kind, _ in answers_in(settings.device.data)] == [
         "class", "class", "class", "undone", "class",
