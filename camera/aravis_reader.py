@@ -10,7 +10,9 @@ without frames, and the `control-lost` signal comes six seconds later.
 """
 
 import contextlib
+import ipaddress
 import json
+import socket
 import sys
 import threading
 import time
@@ -18,11 +20,13 @@ from typing import Any
 
 import gi
 
-from camera.outbox import LostError, Outbox, Picture, SetUpError, run
+from camera.outbox import CLOSE_S, LostError, Outbox, Picture, SetUpError, run
 
 gi.require_version("Aravis", "0.8")
-from gi.repository import Aravis, GLib  # noqa: E402
+from gi.repository import Aravis, Gio, GLib  # noqa: E402
 
+GVCP_PORT = 3956
+"""Control port of GigE Vision."""
 BUFFERS = 8
 """Frames that may be on their way in the library."""
 SETTLE_S = 0.05
@@ -57,9 +61,9 @@ def read(outbox: Outbox) -> None:
     """
     settings = outbox.settings
     try:
-        camera = Aravis.Camera.new(settings["device"] or None)
-    except GLib.Error as error:
-        raise LostError(f"cannot be opened: {error.message}") from None
+        camera = open_camera(settings["device"])
+    except (GLib.Error, OSError) as error:
+        raise LostError(f"cannot be opened: {getattr(error, 'message', error)}") from None
     try:
         set_up(camera, settings)
         stream = open_stream(camera)
@@ -72,6 +76,28 @@ def read(outbox: Outbox) -> None:
         raise LostError(error.message) from None
     finally:
         let_go(camera)
+
+
+def open_camera(device: str) -> Any:
+    """The camera of that address or name; empty: the first that answers.
+
+    An address is spoken to directly, any other name is asked for on every network and USB port.
+
+    Raises:
+        GLib.Error, OSError: it does not answer, or somebody else has it.
+    """
+    try:
+        address = ipaddress.IPv4Address(device)
+    except ValueError:
+        return Aravis.Camera.new(device or None)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((str(address), GVCP_PORT))  # sends nothing, finds our own address
+        own = probe.getsockname()[0]
+    return Aravis.Camera.new_with_device(
+        Aravis.GvDevice.new(
+            Gio.InetAddress.new_from_string(own), Gio.InetAddress.new_from_string(str(address))
+        )
+    )
 
 
 def set_up(camera: Any, settings: dict[str, Any]) -> None:
@@ -191,12 +217,17 @@ def warm_up(camera: Any, stream: Any, timeout_s: float) -> None:
 
 def let_go(camera: Any) -> None:
     """Stop, and give up control, so that the next reader need not wait until it runs out."""
-    with contextlib.suppress(GLib.Error):
-        camera.stop_acquisition()
-    device = camera.get_device()
-    if isinstance(device, Aravis.GvDevice):
+
+    def say_so() -> None:
         with contextlib.suppress(GLib.Error):
-            device.leave_control()
+            camera.stop_acquisition()
+            if isinstance(device := camera.get_device(), Aravis.GvDevice):
+                device.leave_control()
+
+    # A camera that has gone would keep us for the seconds in which nothing answers.
+    helper = threading.Thread(target=say_so, daemon=True)
+    helper.start()
+    helper.join(CLOSE_S / 2)
 
 
 def describe(camera: Any) -> str:

@@ -234,7 +234,8 @@ def test_the_reader_ends_when_the_program_is_killed(tmp_path: Path) -> None:
         "import sys; sys.path.insert(0, sys.argv[1]); import os, signal\n"
         "from test_process import ProcessSource, SOON, odd_reader\n"
         "source = ProcessSource(odd_reader('hang'), SOON, print)\n"
-        "frames = source.frames(); next(frames); print(source.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+        "frames = source.frames(); next(frames); print(source.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
     )
     run = subprocess.run(
         [sys.executable, "-c", script, str(Path(__file__).parent)],
