@@ -69,7 +69,8 @@ def test(config: Config = None, *, frames: Frames = 20, wait: Wait = WAIT_S) -> 
     faults = number = 0
     began = time.monotonic()
     with _looking(settings, wait) as looked:
-        for number, (_frame, figures) in enumerate(itertools.islice(looked, frames), 1):
+        for _frame, figures in itertools.islice(looked, frames):
+            number += 1
             faults += figures.fault != "good"
             print(figures.line(), flush=True)
     if not number:
@@ -108,9 +109,7 @@ def focus(
             text = f"sharpness {figures.sharpness:.4f}  best {best:.4f}  {bar:<40} {fault}"
             print(f"\r{text:<90}" if terminal else text, end="" if terminal else "\n", flush=True)
     print(("\n" if terminal else "") + f"sharpest: {best:.4f}")
-    print(
-        f"camera.quality.min_sharpness = {best / 2:.2g}  # would call less than half of it blurred"
-    )
+    print(f"camera.quality.min_sharpness = {best / 2:.2g}  # calls less than half of it blurred")
 
 
 @app.command
@@ -211,15 +210,22 @@ def _save(settings: Settings, path: Path, wait_s: float) -> None:
     if path.suffix.lower() not in {".png", ".jpg", ".jpeg"}:
         raise UserError(f"--save {path}: the name of a picture ends in .png or .jpg")
     with _looking(settings, wait_s) as looked:
-        frame, figures = None, None
-        for frame, figures in itertools.islice(looked, 20):
-            if figures.fault == "good":
-                break
-    if frame is None or figures is None:
+        seen = list(_until_good(itertools.islice(looked, 20)))
+    if not seen:
         raise UserError(f"camera.source {settings.camera.source!r}: gave no frame")
+    frame, figures = seen[-1]
     path.write_bytes(cv2.imencode(path.suffix, frame.image)[1].tobytes())
     print(figures.line())
     print(f"wrote {path}")
+
+
+def _until_good(
+    looked: "Iterator[tuple[Frame, Figures]]",
+) -> "Iterator[tuple[Frame, Figures]]":
+    for frame, figures in looked:
+        yield frame, figures
+        if figures.fault == "good":
+            return
 
 
 def _at_least_one(frames: int) -> None:

@@ -56,7 +56,8 @@ class Preview:
 
     def _read(self) -> None:
         try:
-            for self.latest in self._frames:
+            for seen in self._frames:
+                self.latest = seen
                 self.count += 1
         except UserError as error:
             self.error = str(error)

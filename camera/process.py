@@ -125,7 +125,8 @@ class ProcessSource:
     def trigger(self) -> None:
         """Ask a camera whose `trigger` is `software` for one frame, from any thread.
 
-        Any other camera takes no notice. While the camera is lost nothing happens: whoever waits for the frame has a deadline.
+        Any other camera takes no notice. While the camera is lost nothing happens: whoever waits
+        for the frame has a deadline.
         """
         with self._lock:
             if self._child is not None:

@@ -184,7 +184,7 @@ class Quality(Section):
     """Largest share of pixels at grey value 4 or under; 1 switches it off."""
     max_bright_share: float = Field(default=0.9, ge=0, le=1)
     """Largest share of pixels at grey value 251 or over; 1 switches it off."""
-    max_drawn_share: float = Field(default=0.9, ge=0, le=1)
+    max_drawn_share: float = Field(default=0.95, ge=0, le=1)
     """Largest share of pixels that equal both their neighbours exactly, in a picture of several
     grey values: no sensor does that, a drawn picture (colour bars, NO SIGNAL) does; 1 switches it
     off."""
