@@ -77,7 +77,7 @@ class QualityGate:
         if repeats and repeats >= settings.frozen_after:
             return "frozen"
         (mean,), (deviation,) = (value.ravel() for value in cv2.meanStdDev(image))
-        if clipped := self._clipped(image, mean):
+        if clipped := self._clipped(image, float(mean)):
             return clipped
         if deviation < settings.min_contrast:
             return "empty"
