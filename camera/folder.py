@@ -135,4 +135,5 @@ class FolderSource:
             truth,
             entry.get("defects", ()),
             entry.get("fault"),
+            entry.get("place_mm"),
         )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def open_source(settings: Camera, classes: list[str], report: Report) -> Source:
-    """The source that `camera.source` names.
+    """The source that `camera.source` names; where there is a stage, it scans plates.
 
     `classes` are the recipe's: folders named so are ground truth. Each kind imports only what it
     needs.
@@ -18,6 +18,15 @@ def open_source(settings: Camera, classes: list[str], report: Report) -> Source:
     Raises:
         UserError: the settings cannot work.
     """
+    source = _open_camera(settings, classes, report)
+    if not settings.stage.port:
+        return source
+    from camera.scanning import ScanningSource  # noqa: PLC0415
+
+    return ScanningSource(source, settings, report)
+
+
+def _open_camera(settings: Camera, classes: list[str], report: Report) -> Source:
     if settings.source == "folder":
         from camera.folder import FolderSource  # noqa: PLC0415
 

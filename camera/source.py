@@ -49,6 +49,8 @@ class Frame:
     defects: tuple[KnownDefect, ...] = ()
     fault: str | None = None
     """What the camera itself says is wrong with it (`incomplete`): then it is never judged."""
+    place_mm: tuple[float, float] | None = None
+    """Where on the stage the middle of the picture lies, in millimetres; None: it has no place."""
 
     def truth_at(self, box: Box) -> str | None:
         """The true class of a region, where it is known: that of its largest visible defect."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from config.basics import PATCH_SIZE, Section
+from config.platform import Light, Scan, Stage
 
 URL_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
 """What the address of a network camera starts with."""
@@ -210,4 +211,7 @@ class Camera(Section):
     gentl: GentlSource = GentlSource()
     vmc220: Vmc220Source = Vmc220Source()
     live: Live = Live()
+    stage: Stage = Stage()
+    light: Light = Light()
+    scan: Scan = Scan()
     quality: Quality = Quality()

@@ -22,10 +22,12 @@ from config.camera import (
     Quality,
     Vmc220Source,
 )
+from config.platform import Light, Scan, Stage
 
 __all__ = [  # settings of other files that are imported from this one
     "PATCH_SIZE", "URL_SCHEMES", "Camera", "FolderSource", "GenicamFeatures", "GenicamSource",
-    "GentlSource", "Live", "Name", "OpencvSource", "Quality", "Section", "Vmc220Source",
+    "GentlSource", "Light", "Live", "Name", "OpencvSource", "Quality", "Scan", "Section", "Stage",
+    "Vmc220Source",
 ]  # fmt: skip
 
 SMALLEST_REGION = 16

@@ -49,7 +49,7 @@ MISTAKES = {
     ),
     "[camera.usb]\nx = 1": (
         "camera.usb: unknown key; known keys: source, folder, opencv, genicam, "
-        "gentl, vmc220, live, quality"
+        "gentl, vmc220, live, stage, light, scan, quality"
     ),
     "[recipe]\nregions = [{x = 0, y = 0, width = 20, height = 20, angle = 3}]": (
         "recipe.regions.0.angle: unknown key; known keys: x, y, width, height"
