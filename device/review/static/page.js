@@ -1,7 +1,7 @@
 // The pages that the server renders: links and forms behave as touch.js says touches do, and the
 // screen dims when nobody is here. What a valid tap does is the link's or form's own.
 
-import { listen, pictureChanged } from "./touch.js";
+import { listen } from "./touch.js";
 
 listen({
   dimAfter: Number(document.body.dataset.dimAfter),
@@ -20,5 +20,3 @@ document.addEventListener("submit", (event) => {
   sent = true;
 });
 addEventListener("pageshow", () => { sent = false; });
-pictureChanged();  // a tap meant for the page before
-setTimeout(() => { document.body.dataset.ready = ""; }, 450);  // from now on touches count

@@ -30,7 +30,6 @@ from device.store import open_store
 from tests.device.conftest import model_file
 
 CHROMIUM = Path("/usr/bin/chromium")
-ARTEFACTS = Path(__file__).parents[3] / "artefacts"
 LAUNCH: dict[str, Any] = {
     "executable_path": CHROMIUM,
     "args": [
@@ -139,7 +138,7 @@ class Client:
     """Speaks to the server as the page does."""
 
     def __init__(self, url: str, holder: str) -> None:
-        self.http = httpx.Client(base_url=url, trust_env=False)
+        self.http = httpx.Client(base_url=url, trust_env=False, timeout=60)
         self.holder = holder
         self.token = ""
 

@@ -16,13 +16,13 @@ from device.clock import stamp
 from device.store import in_force, open_store
 from tests.device.conftest import model_file
 from tests.device.review.conftest import Server, serving
-from tests.device.review.test_browser import (
-    PANELS,
+from tests.device.review.glass import (
     arrive,
-    check_screen,
+    on_every_glass,
     on_panel,
     page_of,
     shown_screen,
+    tap,
 )
 from tests.device.review.test_today import check_pictures
 
@@ -77,8 +77,7 @@ def cookie_of(page: Page) -> str:
     return next(c["value"] for c in page.context.cookies() if c["name"] == "millsight")
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("panel", PANELS, ids=lambda p: f"{p[0]}x{p[1]}")
+@on_every_glass
 def test_every_page_on_every_panel_in_every_language(
     browser: Browser, trained: Settings, panel: tuple[int, int, float], language: str
 ) -> None:
@@ -139,7 +138,7 @@ def test_a_supervisor_goes_back_by_taps(browser: Browser, trained: Settings) -> 
         page.goto(f"{server.url}models")
         log_in(trained, cookie_of(page))
         for selector in (".at-cells-1", "a.at-bar-3", "button.at-bar-3"):
-            page.locator(f"body[data-ready] {selector}").tap()
+            tap(page, selector)
         arrive(page, "/models")
         expect(page.locator(".at-cells-1")).to_contain_text("Model in use")
     assert in_use(trained) == middle
@@ -156,10 +155,10 @@ def test_a_damaged_file_is_told_and_nothing_changes(browser: Browser, trained: S
         page.goto(f"{server.url}models")
         log_in(trained, cookie_of(page))
         page.goto(f"{server.url}models/{first}/rollback")
-        page.locator("body[data-ready] button.at-bar-3").tap()
+        tap(page, "button.at-bar-3")
         expect(page.locator(".sign")).to_contain_text("Nothing was changed.")
         expect(page.locator(".sign")).to_contain_text("cannot be read")
-        check_screen(page, server)
+        shown_screen(page, server, "models-damaged")
     assert in_use(trained) == last
 
 
@@ -208,5 +207,5 @@ def test_without_a_model(browser: Browser, asking: Settings) -> None:
         page_of(browser, server, None) as page,
     ):
         page.goto(f"{server.url}models")
-        check_screen(page, server)
+        shown_screen(page, server, "models-none")
         expect(page.locator(".sign-text")).to_have_text("No model yet")

@@ -4,7 +4,6 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser, expect
 
 from camera.source import Event
@@ -12,7 +11,15 @@ from config.settings import Device, Settings
 from device.review.queue import claim_next
 from device.store import STORE_FILE, open_store, start_cycle
 from tests.device.review.conftest import OTHER, answers_in, serving
-from tests.device.review.test_browser import PANELS, on_panel, page_of, shown, shown_screen, tap
+from tests.device.review.glass import (
+    answer,
+    on_every_glass,
+    on_panel,
+    page_of,
+    shown,
+    shown_screen,
+    tap,
+)
 from tests.device.review.test_live_page import live_loop
 
 
@@ -23,8 +30,7 @@ def emptied(settings: Settings) -> None:
     db.close()
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("panel", PANELS, ids=lambda p: f"{p[0]}x{p[1]}")
+@on_every_glass
 def test_when_the_budget_is_used_up_the_page_says_so_and_stops_asking(
     browser: Browser, asking: Settings, panel: tuple[int, int, float], language: str
 ) -> None:
@@ -32,8 +38,7 @@ def test_when_the_budget_is_used_up_the_page_says_so_and_stops_asking(
     settings = on_panel(asking.model_copy(update={"asking": budget}), *panel, language=language)
     with serving(settings) as server, page_of(browser, server) as page:
         for number in range(3):
-            shown(page)
-            tap(page, f"[data-tap=answer] >> nth={number % 2}")
+            answer(page, number % 2)
         expect(page.locator("#message-mark")).to_have_text("✓")
         shown_screen(page, server, "budget")
         if language == "en":
@@ -52,8 +57,7 @@ def test_when_the_budget_is_used_up_the_page_says_so_and_stops_asking(
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("panel", PANELS, ids=lambda p: f"{p[0]}x{p[1]}")
+@on_every_glass
 def test_camera_inspection_and_disk_are_told(
     browser: Browser, asking: Settings, panel: tuple[int, int, float], language: str
 ) -> None:
@@ -74,6 +78,7 @@ def test_camera_inspection_and_disk_are_told(
         shown_screen(page, server, "not-running")
         with live_loop(settings) as loop:
             expect(title).to_have_text({"en": "Nothing to ask", "zh": "没有待答问题"}[language])
+            shown_screen(page, server, "empty")
             loop.note(Event("lost", "camera 0: no picture"))
             expect(title).to_have_text({"en": "No camera", "zh": "没有相机"}[language])
             shown_screen(page, server, "no-camera")

@@ -21,16 +21,16 @@ from device.review.downloads import csv_lines, harmless
 from device.shifts import last_shifts
 from device.store import STORE_FILE, begin_lot, in_force, open_store
 from tests.device.review.conftest import serving
-from tests.device.review.shop import PART, work_shifts
-from tests.device.review.test_browser import (
-    PANELS,
+from tests.device.review.glass import (
     arrive,
-    check_screen,
+    on_every_glass,
     on_panel,
     page_of,
     settle,
     shown_screen,
+    tap,
 )
+from tests.device.review.shop import PART, work_shifts
 
 
 @pytest.fixture
@@ -50,14 +50,16 @@ def client(worked: Settings) -> Iterator[httpx.Client]:
 
 
 def go(page: Page, name: str) -> None:
-    """Tap what says so, after a moment, as people do."""
+    """Tap what says so, and wait for the page it leads to."""
+    link = page.get_by_role("link", name=name).first
+    link.wait_for()
     settle(page)
-    page.get_by_role("link", name=name).first.tap()
-    page.wait_for_load_state()
+    there = str(link.get_attribute("href"))
+    link.tap()
+    arrive(page, there)
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("panel", PANELS, ids=lambda p: f"{p[0]}x{p[1]}")
+@on_every_glass
 def test_every_page_on_every_panel_in_every_language(
     browser: Browser, worked: Settings, panel: tuple[int, int, float], language: str
 ) -> None:
@@ -74,8 +76,7 @@ def test_every_page_on_every_panel_in_every_language(
             following = page.locator(".at-bar-1")
             if following.get_attribute("aria-disabled"):
                 break
-            settle(page)
-            following.tap()
+            tap(page, ".at-bar-1")
             arrive(page, f"page={number + 1}")
         assert len(set(titles)) == 7
         for path in ("filter", "shifts", "parts", "classes", "save"):
@@ -114,7 +115,7 @@ def test_an_empty_device_says_that_there_is_nothing_yet(browser: Browser, asking
         page_of(browser, server, None) as page,
     ):
         page.goto(f"{server.url}today")
-        check_screen(page, server)
+        shown_screen(page, server, "today-empty")
         cards = page.locator(".card").all_inner_texts()
         assert sum("Nothing yet" in card for card in cards) >= 3
         assert "NaN" not in page.content()
