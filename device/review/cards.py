@@ -160,7 +160,8 @@ def score_cards(found: Sequence[ScoresOf], size: Size, t: Texts) -> list[Card]:
 
 def _score_card(found: Sequence[ScoresOf], size: Size, t: Texts) -> Card:
     many = [
-        Histogram(one.class_name, one.bins, _place(one.threshold), _over(one, t)) for one in found
+        Histogram(one.class_name, one.bins, _place(one.threshold), _over(one, t), one.usual)
+        for one in found
     ]
     words = "; ".join(
         f"{one.class_name} ({number(one.patches)}): {_over(one, t)}" for one in found
@@ -183,7 +184,11 @@ def _over(one: ScoresOf, t: Texts) -> str:
         return t["today-nothing"]
     if one.threshold is None:
         return t["today-no-threshold"]
-    return t["today-over"].format(share=percent(one.share_over))
+    if one.usual_over is None:
+        return t["today-over"].format(share=percent(one.share_over))
+    return t["today-over-usual"].format(
+        share=percent(one.share_over), usual=percent(one.usual_over)
+    )
 
 
 def budget_card(given: int, limit: int, size: Size, t: Texts) -> Card:

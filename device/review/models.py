@@ -1,5 +1,6 @@
-"""The Models page: the models of this device, what each is, and the way back to an earlier one."""
+"""The Models page: the last night, the device's models, each of them, and the way back to one."""
 
+import asyncio
 from datetime import datetime
 
 from sqlite_utils import Database
@@ -11,10 +12,12 @@ from starlette.routing import BaseRoute, Route
 from config.errors import UserError
 from device.activation import go_back
 from device.history import StoredModel, count_models, find_model, models, predecessor
+from device.nights import last_night
 from device.review.cards import LINE, Card, Texts, pages_of, room_in
 from device.review.charts import Size, compared, number, percent
 from device.review.desk import Desk
 from device.review.guard import checked_form
+from device.review.night import night_cell
 from device.review.shell import Shell
 from device.review.texts import texts
 from device.review.view import Cell, page_number
@@ -36,15 +39,20 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     async def index(request: Request) -> Response:
         t = texts(shell.language(request))
         wanted = page_number(request.query_params)
-        count = await desk.work(count_models)
+        night = await asyncio.to_thread(last_night, settings)
+        first = [] if night is None else [night_cell(night, t)]
+        count = len(first) + await desk.work(count_models)
         pages = max(1, -(-count // (fit - 1)))
         page = min(wanted, pages - 1)
-        found = await desk.work(lambda db: models(db, fit - 1, page * (fit - 1)))
+        start = page * (fit - 1) - len(first)
+        room = fit - 1 + min(0, start)
+        found = await desk.work(lambda db: models(db, room, max(0, start)))
+        cells = [*first[: fit - 1 - room], *(model_cell(model, t) for model in found)]
         return shell.render(
             request,
             "models.html",
             tab="models",
-            cells=[model_cell(model, t) for model in found],
+            cells=cells,
             following=f"/models?page={(page + 1) % pages}" if pages > 1 else None,
         )
 

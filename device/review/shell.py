@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from config.settings import Settings
+from device.review.edition import edition_of
 from device.review.guard import COOKIE, session_of, token_of
 from device.review.layout import TABS, Layout, arrange, panel_mm
 from device.review.texts import languages, texts
@@ -30,6 +31,7 @@ class Shell:
         texts(settings.review.language)
         self.settings = settings
         self._key = key
+        self.edition = edition_of(settings)
         recipe = settings.recipe
         self.layout: Layout = arrange(
             *panel_mm(settings.review),
@@ -53,6 +55,7 @@ class Shell:
             language=language,
             layout=self.layout,
             settings=self.settings,
+            edition=self.edition,
             **values,
         )
 

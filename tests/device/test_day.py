@@ -182,8 +182,8 @@ def test_the_bin_of_the_threshold_counts_in_part() -> None:
     bins = [0] * (MOST_BIN - LEAST_BIN + 1)
     bins[-LEAST_BIN] = 8
     middle = math.sqrt(bin_edge(0) * bin_edge(1))
-    assert ScoresOf("pit", bins, middle).share_over == pytest.approx(0.5)
-    assert ScoresOf("pit", bins, 1e9).share_over == 0
+    assert ScoresOf("pit", bins, middle, bins).share_over == pytest.approx(0.5)
+    assert ScoresOf("pit", bins, 1e9, []).share_over == 0
 
 
 def test_accuracy_from_spot_checks_alone(db: Database) -> None:

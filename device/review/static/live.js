@@ -26,6 +26,10 @@ function open() {
     if (sound && now > fails) beep();
     fails = now;
   };
+  // The server was restarted with other settings, or another edition of this page.
+  source.addEventListener("edition", (event) => {
+    if (event.data !== document.body.dataset.edition) location.reload();
+  });
   source.onerror = () => {  // also where the server refuses: then the browser would not try again
     show(true);
     source.close();

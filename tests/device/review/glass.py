@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from config.settings import Settings
 from device.review.layout import CONTROL, GAP, PRIMARY_HEIGHT, PRIMARY_WIDTH, px_per_mm
+from device.review.shell import LANGUAGE_COOKIE
 from tests.device.review.conftest import Server
 
 ARTEFACTS = Path(__file__).parents[3] / "artefacts"
@@ -28,22 +29,34 @@ AXE_RULES = ["wcag2a", "wcag2aa", "wcag2aaa", "wcag21aa", "wcag22aa", "best-prac
 expect.set_options(timeout=PATIENCE_MS)
 
 
-def _glasses() -> list[Any]:
-    """Every panel in every language; each panel and each language twice is for every day."""
+def _glasses(every_day: dict[str, set[int]]) -> list[Any]:
+    """Every panel in every language; of each language these panels are for every day."""
     return [
         pytest.param(
             panel,
             language,
             id=f"{panel[0]}x{panel[1]}-{language}",
-            marks=[] if (language == "en") == (i in {0, 3}) else [pytest.mark.slow],
+            marks=[] if i in panels else [pytest.mark.slow],
         )
-        for language in ("en", "zh")
+        for language, panels in every_day.items()
         for i, panel in enumerate(PANELS)
     ]
 
 
-on_every_glass = pytest.mark.parametrize(("panel", "language"), _glasses())
-"""Runs a test on every panel and in every language (half of the pairs only when it is slow)."""
+on_every_glass = pytest.mark.parametrize(
+    ("panel", "language"), _glasses({"en": {0, 3}, "zh": {1, 2}})
+)
+"""Runs a test on every panel and in every language: half of the pairs every day, each panel once
+and each language twice; the others where it may be slow."""
+on_two_glasses = pytest.mark.parametrize(("panel", "language"), _glasses({"en": {0}, "zh": {3}}))
+"""The same for screens made of what others are made of: every day the smallest panel in English
+and the upright one in Chinese."""
+
+
+in_both_languages = pytest.mark.parametrize(
+    "language", ["en", pytest.param("zh", marks=pytest.mark.slow)]
+)
+"""Runs a test of a state in every language (in English only every day)."""
 
 
 def on_panel(settings: Settings, width: int, height: int, inch: float, **more: Any) -> Settings:
@@ -54,11 +67,17 @@ def on_panel(settings: Settings, width: int, height: int, inch: float, **more: A
 
 @contextmanager
 def page_of(
-    browser: Browser, server: Server, operator: str | None = "Anna", *, clock: bool = False
+    browser: Browser,
+    server: Server,
+    operator: str | None = "Anna",
+    *,
+    clock: bool = False,
+    language: str | None = None,
 ) -> Iterator[Page]:
     """The page on its panel, with fingers, somebody logged in; its console stays without errors.
 
-    With `clock`, the page's time can be stopped and moved (`page.clock`).
+    With `clock`, the page's time can be stopped and moved (`page.clock`); `language` is what the
+    browser chose, if anything.
     """
     review = server.settings.review
     context = browser.new_context(
@@ -67,6 +86,8 @@ def page_of(
     )
     errors: list[str] = []
     try:
+        if language is not None:
+            context.add_cookies([{"name": LANGUAGE_COOKIE, "value": language, "url": server.url}])
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -180,6 +201,9 @@ def check_places(page: Page, server: Server, controls: int = 3) -> None:
     """Nothing overlaps, scrolls, is cut off or is too small."""
     review = server.settings.review
     page.wait_for_load_state()  # styles too
+    page.wait_for_function(  # and pictures that a script has asked for since
+        "() => [...document.images].every((image) => image.complete || !image.checkVisibility())"
+    )
     found = page.evaluate(MEASURE)
     assert found["scrolls"] == [False, False]
     assert found["texts"] == []

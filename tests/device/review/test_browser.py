@@ -5,12 +5,14 @@ import sqlite3
 from playwright.sync_api import Browser, Page, Route, expect
 
 from config.settings import Device, Recipe, Settings
+from device.review.texts import texts
 from device.store import STORE_FILE, open_store, start_cycle
 from tests.device.review.conftest import OTHER, Server, answers_in, serving
 from tests.device.review.glass import (
     answer,
     choose,
     eventually,
+    in_both_languages,
     on_every_glass,
     on_panel,
     page_of,
@@ -209,58 +211,68 @@ def test_the_next_picture_shows_before_the_answer_is_delivered(
         eventually(lambda: [row[0] for row in answers_in(server.settings.device.data)], [first])
 
 
-def test_taps_without_a_server_are_kept_and_stored_once(browser: Browser, server: Server) -> None:
-    with page_of(browser, server) as page:
+@in_both_languages
+def test_taps_without_a_server_are_kept_and_stored_once(
+    browser: Browser, server: Server, language: str
+) -> None:
+    t = texts(language)
+    with page_of(browser, server, language=language) as page:
         patches = []
         shown(page)
         page.wait_for_load_state("networkidle")  # the next question is there too
         server.kill()
-        for kept in ("1 answer kept", "2 answers kept"):
+        for kept in (t["news-kept-one"], t["news-kept"].format(count=2)):
             patches.append(shown(page))
             tap(page, "[data-tap=answer] >> nth=0")
             expect(page.locator("#why")).to_contain_text(kept)
         shown_screen(page, server, "kept")  # nothing of the notice is cut off
-        expect(page.locator("#message-title")).to_have_text("No connection")
+        expect(page.locator("#message-title")).to_have_text(t["gone-title"])
         server.start_again()
-        expect(page.locator("#why")).to_have_text("Connected again: answers stored")
+        expect(page.locator("#why")).to_have_text(t["news-delivered"])
         assert [patch for patch, _, _ in answers_in(server.settings.device.data)] == patches
         patches.append(answer(page, 0))
         eventually(lambda: [row[0] for row in answers_in(server.settings.device.data)], patches)
 
 
+@in_both_languages
 def test_a_locked_store_is_told_and_the_tap_is_stored_afterwards(
-    browser: Browser, server: Server
+    browser: Browser, server: Server, language: str
 ) -> None:
-    with page_of(browser, server) as page:
+    t = texts(language)
+    with page_of(browser, server, language=language) as page:
         patch = shown(page)
         other = sqlite3.connect(server.settings.device.data / STORE_FILE)
         other.execute("BEGIN IMMEDIATE")
         tap(page, "[data-tap=answer] >> nth=0")
-        expect(page.locator("#why")).to_contain_text("Store busy")
+        expect(page.locator("#why")).to_contain_text(t["locked-title"])
         shown_screen(page, server, "locked")
         other.close()
-        expect(page.locator("#why")).to_have_text("Connected again: answers stored")
+        expect(page.locator("#why")).to_have_text(t["news-delivered"])
     assert [row[0] for row in answers_in(server.settings.device.data)] == [patch]
 
 
-def test_a_tap_too_late_is_told(browser: Browser, server: Server) -> None:
-    with page_of(browser, server) as page:
+@in_both_languages
+def test_a_tap_too_late_is_told(browser: Browser, server: Server, language: str) -> None:
+    with page_of(browser, server, language=language) as page:
         patch = shown(page)
         db = open_store(server.settings.device.data)
         db.execute("UPDATE claims SET holder = ?", [OTHER])
         db.close()
         tap(page, "[data-tap=answer] >> nth=0")
-        expect(page.locator("#why")).to_contain_text("your tap was not used")
+        expect(page.locator("#why")).to_have_text(texts(language)["news-late"])
         shown_screen(page, server, "late")
         assert shown(page) != patch
     assert answers_in(server.settings.device.data) == []
 
 
-def test_before_the_first_model_the_page_says_so(browser: Browser, asking: Settings) -> None:
+@in_both_languages
+def test_before_the_first_model_the_page_says_so(
+    browser: Browser, asking: Settings, language: str
+) -> None:
     data = asking.device.data.parent / "empty"
     settings = asking.model_copy(update={"device": Device(data=data)})
-    with serving(settings) as server, page_of(browser, server) as page:
-        expect(page.locator("#message-title")).to_have_text("No model yet")
+    with serving(settings) as server, page_of(browser, server, language=language) as page:
+        expect(page.locator("#message-title")).to_have_text(texts(language)["cold-title"])
         shown_screen(page, server, "cold")
 
 

@@ -12,8 +12,8 @@ from tests.device.review.glass import (
     arrive,
     check_axe,
     check_screen,
-    on_every_glass,
     on_panel,
+    on_two_glasses,
     page_of,
     shot,
     shown_screen,
@@ -51,7 +51,7 @@ def check_report(page: Page, mm: float) -> None:
     assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
 
 
-@on_every_glass
+@on_two_glasses
 def test_from_the_lots_to_the_report_and_back(
     browser: Browser, lots: Settings, panel: tuple[int, int, float], language: str
 ) -> None:

@@ -15,8 +15,8 @@ from tests.device.review.glass import (
     arrive,
     choose,
     eventually,
-    on_every_glass,
     on_panel,
+    on_two_glasses,
     page_of,
     settle,
     shown,
@@ -72,7 +72,7 @@ def labels(server: Server) -> list[tuple[str, str]]:
     return [tuple(row) for row in found]
 
 
-@on_every_glass
+@on_two_glasses
 def test_every_screen_of_people(
     browser: Browser, staffed: Settings, panel: tuple[int, int, float], language: str
 ) -> None:
@@ -162,13 +162,14 @@ def test_kept_taps_of_one_do_not_hold_up_another_and_stay_their_own(
 
 
 def test_a_supervisor_who_is_idle_is_led_to_the_names(browser: Browser, staffed: Settings) -> None:
-    with serving(staffed) as server, page_of(browser, server, None) as page:
+    with serving(staffed) as server, page_of(browser, server, None, clock=True) as page:
         choose(page, "Eva")
         type_pin(page, PIN)
         patch = answer(page, 0)
         eventually(lambda: labels(server), [(patch, "Eva")])
         age(server, 181)
-        arrive(page, "/people")  # by the page's own polling
+        page.clock.fast_forward(15_000)  # the page asks by itself
+        arrive(page, "/people")
         expect(page.locator("#who")).to_have_text("Who is answering?")
         expect(page.locator("[aria-pressed=true]")).to_have_count(0)
 
@@ -228,7 +229,7 @@ def test_every_name_is_reached_where_they_do_not_fit(browser: Browser, staffed: 
         shown(page)
 
 
-@on_every_glass
+@on_two_glasses
 def test_the_password_is_typed_once(
     browser: Browser, staffed: Settings, panel: tuple[int, int, float], language: str
 ) -> None:
