@@ -1,4 +1,4 @@
-"""The last night, as the trainer's store tells it: what it trained, and why that went out or not."""
+"""The last night, as the trainer's store tells it: what it trained, and whether that went out."""
 
 import contextlib
 import json

@@ -19,7 +19,7 @@ from device.review.desk import Desk
 from device.review.guard import checked_form
 from device.review.night import night_cell
 from device.review.shell import Shell
-from device.review.texts import texts
+from device.review.texts import class_word, texts
 from device.review.view import Cell, page_number
 
 KNOWN_METRICS = {
@@ -253,7 +253,9 @@ def threshold_cards(
     old = dict(zip(before.metadata.classes, before.metadata.thresholds, strict=True))
     lines = [
         t["models-threshold"].format(
-            name=name, before=words(old[name]) if name in old else "–", now=words(value)
+            name=class_word(name, t),
+            before=words(old[name]) if name in old else "–",
+            now=words(value),
         )
         for name, value in zip(model.metadata.classes, model.metadata.thresholds, strict=True)
     ]

@@ -12,7 +12,7 @@ from device.review.cards import LINE, Card, Texts, moment, pages_of, room_in
 from device.review.charts import Size, number
 from device.review.desk import Desk
 from device.review.shell import Shell
-from device.review.texts import texts
+from device.review.texts import class_word, texts
 from device.review.view import Cell, page_number
 
 PATH = "/models/night"
@@ -80,4 +80,4 @@ def criterion_name(criterion: Criterion, t: Texts) -> str:
     """Its name in the page's language; the trainer says it in English."""
     kind, _, of = criterion.name.partition(" of ")
     known = t.get(f"criterion-{kind.replace(' ', '-')}")
-    return criterion.name if known is None else known.format(of=of.replace("_", " "))
+    return criterion.name if known is None else known.format(of=class_word(of, t))

@@ -12,7 +12,7 @@ from config.settings import Settings
 from device.review.edition import edition_of
 from device.review.guard import COOKIE, session_of, token_of
 from device.review.layout import TABS, Layout, arrange, panel_mm
-from device.review.texts import languages, texts
+from device.review.texts import class_word, languages, texts
 
 FOLDER = Path(__file__).parent
 LANGUAGE_COOKIE = "millsight-language"
@@ -56,6 +56,7 @@ class Shell:
             layout=self.layout,
             settings=self.settings,
             edition=self.edition,
+            class_word=class_word,
             **values,
         )
 

@@ -44,7 +44,7 @@ function text(key, values = {}) {
 }
 
 function className(name) {
-  return name.replaceAll("_", " ");
+  return texts[`class-${name}`] ?? name.replaceAll("_", " ");
 }
 
 function tell(key, values) {

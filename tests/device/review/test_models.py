@@ -118,7 +118,7 @@ def test_what_the_pages_say(browser: Browser, trained: Settings) -> None:
         assert "On unseen patches: better by 12.4 percentage points" in card[2]
         assert "On its own labels: the same" in card[2]
         assert "clean: 0.01 → 0.02" in card[3]
-        assert "pitted_surface: always unsure → always unsure" in card[3]
+        assert "pitted surface: always unsure → always unsure" in card[3]
         assert "night 2" in card[0]
         assert "epochs: 30" in card[1]
         label = page.locator(".card svg").get_attribute("aria-label")
