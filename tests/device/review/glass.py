@@ -253,4 +253,5 @@ def shot(page: Page, server: Server, name: str, *, whole: bool = False) -> None:
     review = server.settings.review
     language = page.locator("html").get_attribute("lang")
     file = f"{name}-{review.panel_width_px}x{review.panel_height_px}-{language}.png"
-    page.screenshot(path=ARTEFACTS / file, full_page=whole)
+    # Playwright itself would write it on a thread of its own, which outlives the test.
+    (ARTEFACTS / file).write_bytes(page.screenshot(full_page=whole))

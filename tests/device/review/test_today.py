@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page
 from config.settings import Settings
 from device.day import HOUR_NS, MINUTE_NS
 from device.review.cards import moment
-from device.review.charts import cut, percent, wide
+from device.review.charts import Histogram, Size, cut, histograms, percent, wide
 from device.review.downloads import csv_lines, harmless
 from device.shifts import last_shifts
 from device.store import STORE_FILE, begin_lot, in_force, open_store
@@ -338,6 +338,20 @@ def test_no_formula_in_a_csv(value: object, safe: object) -> None:
 )  # fmt: skip
 def test_percentages_say_no_more_than_is_so(share: float, words: str) -> None:
     assert percent(share) == words
+
+
+def test_an_outline_has_the_area_of_what_it_is_held_against() -> None:
+    def outline(values: list[int], usual: list[int]) -> str:
+        one = Histogram("clean", values, None, "", usual)
+        return str(histograms(Size(40, 30), "scores", [one]))
+
+    drawn = outline([0, 10, 0], [0, 1, 3])
+    assert drawn.count("<path") == 2  # light under dark
+    heights = [float(v) for v in re.findall(r"V([\d.]+)H", drawn)][:3]
+    assert heights[0] > heights[1] > heights[2]  # downwards is more
+    assert (heights[0] - heights[1]) * 3 == pytest.approx(heights[0] - heights[2], abs=0.1)
+    assert "<path" not in outline([0, 10, 0], [0, 0, 0])
+    assert "<path" not in outline([0, 0, 0], [0, 1, 3])
 
 
 def test_words_are_cut_where_they_do_not_fit() -> None:
