@@ -1,5 +1,7 @@
 """The report of a lot in a real browser."""
 
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import Browser, Page
 
@@ -7,7 +9,7 @@ from config.settings import Camera, OpencvSource, Settings
 from device.lots import PAGE
 from device.review.layout import CONTROL, px_per_mm
 from device.store import add_answer, begin_lot, open_store, record_settings
-from tests.device.review.conftest import fill, serving
+from tests.device.review.conftest import copied, fill, serving
 from tests.device.review.glass import (
     arrive,
     check_axe,
@@ -22,9 +24,10 @@ from tests.device.review.glass import (
 from tests.device.review.shop import LOT, PART, work_shifts
 
 
-@pytest.fixture
-def lots(asking: Settings) -> Settings:
-    """A device with a lot behind it, and settings with a password in them."""
+@pytest.fixture(scope="module")
+def lots_once(asked: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A device with a lot behind it, and settings with a password in them; only looked at."""
+    asking = copied(asked, tmp_path_factory.mktemp("lots"))
     db = open_store(asking.device.data)
     secret = Camera(opencv=OpencvSource(address="rtsp://me:secret@camera/1"))
     record_settings(db, asking.model_copy(update={"camera": secret}))
@@ -36,6 +39,12 @@ def lots(asking: Settings) -> Settings:
         db.execute(f"UPDATE {table} SET wall_ns = wall_ns - 3600 * 1000000000")
     db.close()
     return asking
+
+
+@pytest.fixture
+def lots(lots_once: Settings, tmp_path: Path) -> Settings:
+    """A copy of that device."""
+    return copied(lots_once, tmp_path)
 
 
 def check_report(page: Page, mm: float) -> None:

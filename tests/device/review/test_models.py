@@ -15,7 +15,7 @@ from device.activation import activate, model_path
 from device.clock import stamp
 from device.store import in_force, open_store
 from tests.device.conftest import model_file
-from tests.device.review.conftest import Server, serving
+from tests.device.review.conftest import Server, copied, serving
 from tests.device.review.glass import (
     arrive,
     on_every_glass,
@@ -27,9 +27,13 @@ from tests.device.review.glass import (
 from tests.device.review.test_today import check_pictures
 
 
-@pytest.fixture
-def trained(asking: Settings, tmp_path: Path, plates: NDArray[np.uint8]) -> Settings:
-    """A device with two further models, of which the last is in use."""
+@pytest.fixture(scope="module")
+def trained_once(
+    asked: Settings, tmp_path_factory: pytest.TempPathFactory, plates: NDArray[np.uint8]
+) -> Settings:
+    """A device with two further models, of which the last is in use; not to be changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    asking = copied(asked, folder)
     db = open_store(asking.device.data)
     parent = in_force(db).model_id
     for number, labels, accuracy in [(1, 54, 0.81), (2, 90, 0.934)]:
@@ -38,11 +42,17 @@ def trained(asking: Settings, tmp_path: Path, plates: NDArray[np.uint8]) -> Sett
             "labels": labels, "metrics": metrics, "parent": parent,
             "thresholds": [0.01 * number, 0.02, None, 0.3],
         }  # fmt: skip
-        file = model_file(tmp_path / f"{number}.onnx", plates, number, **changes)
+        file = model_file(folder / f"{number}.onnx", plates, number, **changes)
         parent = activate(db, file, asking, f"night {number}").id
     db.close()
     review = asking.review.model_copy(update={"supervisors": ["Zoe"]})
     return asking.model_copy(update={"review": review})
+
+
+@pytest.fixture
+def trained(trained_once: Settings, tmp_path: Path) -> Settings:
+    """A copy of that device."""
+    return copied(trained_once, tmp_path)
 
 
 def ids_of(settings: Settings) -> list[str]:

@@ -20,7 +20,7 @@ from device.review.charts import Histogram, Size, cut, histograms, percent, wide
 from device.review.downloads import csv_lines, harmless
 from device.shifts import last_shifts
 from device.store import STORE_FILE, begin_lot, in_force, open_store
-from tests.device.review.conftest import serving
+from tests.device.review.conftest import copied, serving
 from tests.device.review.glass import (
     arrive,
     on_every_glass,
@@ -33,16 +33,17 @@ from tests.device.review.glass import (
 from tests.device.review.shop import PART, work_shifts
 
 
-@pytest.fixture
-def worked(asking: Settings) -> Settings:
-    """A device with shifts of work behind it."""
+@pytest.fixture(scope="module")
+def worked(asked: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A device with shifts of work behind it; only looked at."""
+    asking = copied(asked, tmp_path_factory.mktemp("worked"))
     db = open_store(asking.device.data)
     work_shifts(db, asking)
     db.close()
     return asking
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(worked: Settings) -> Iterator[httpx.Client]:
     """Speaks to a server over that device."""
     with serving(worked) as server, httpx.Client(base_url=server.url, trust_env=False) as http:
