@@ -1,4 +1,5 @@
-// The live page: what the server sends replaces the view; a fail may sound.
+// The live page: what the server sends replaces the view; a fail may sound. The screen dims only
+// where nothing changes, a machine that stands still, and the stream goes on all the same.
 
 const view = document.getElementById("live");
 const lost = document.getElementById("live-lost");
@@ -21,6 +22,7 @@ function open() {
   source = new EventSource("/live/events");
   source.onmessage = (event) => {
     show(false);
+    document.dispatchEvent(new Event("news"));
     view.innerHTML = event.data;
     const now = failsShown();
     if (sound && now > fails) beep();
@@ -67,11 +69,6 @@ document.addEventListener("tapped", (event) => {
   localStorage.setItem(KEY, sound ? "on" : "off");
   draw();
   if (sound) beep();  // it is heard at once whether it works
-});
-document.addEventListener("dimmed", (event) => {
-  clearTimeout(timer);
-  source.close();
-  if (!event.detail) open();
 });
 draw();
 open();

@@ -8,10 +8,7 @@ listen({
   patch: () => null,
   tap: (button) => document.dispatchEvent(new CustomEvent("tapped", { detail: button })),
   key: () => {},
-  dimmed: (yes) => {
-    document.getElementById("dim").hidden = !yes;
-    document.dispatchEvent(new CustomEvent("dimmed", { detail: yes }));
-  },
+  dimmed: (yes) => { document.getElementById("dim").hidden = !yes; },
 });
 // One form once: a second tap on a slow box is the same intention.
 let sent = false;

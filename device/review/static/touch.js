@@ -47,6 +47,7 @@ export function listen({ patch, tap, key, dimmed, dimAfter }) {
     dimmed(false);
     return true;
   }
+  document.addEventListener("news", wakes);  // what must be seen whether or not somebody touches
 
   document.addEventListener("pointerdown", (event) => {
     press = null;

@@ -111,6 +111,11 @@ def page_of(
     assert errors == []
 
 
+def stop(page: Page) -> None:
+    """Let the page's time stand still."""
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 0.05)
+
+
 def settle(page: Page) -> None:
     """Wait until touches count on the page that is here by then."""
     page.wait_for_load_state()

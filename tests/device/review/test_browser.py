@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Route, expect
 
 from config.settings import Device, Recipe, Settings
 from device.review.texts import texts
@@ -19,6 +19,7 @@ from tests.device.review.glass import (
     settle,
     shown,
     shown_screen,
+    stop,
     tap,
     tap_word,
 )
@@ -114,11 +115,6 @@ def test_keys_do_the_same(browser: Browser, server: Server) -> None:
         [],
         [(second, "can't tell", None), (second, "undone", None)],
     )
-
-
-def stop(page: Page) -> None:
-    """Let the page's time stand still."""
-    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 0.05)
 
 
 def test_a_touch_just_after_the_picture_changed_counts_for_nothing(

@@ -24,6 +24,7 @@ from tests.device.review.glass import (
     settle,
     shot,
     shown_screen,
+    stop,
     tap,
     tap_word,
 )
@@ -126,6 +127,25 @@ def test_a_fail_sounds_where_sound_is_on(browser: Browser, server: Server) -> No
         assert page.evaluate("window.beeps") == 2
         page.reload()
         expect(page.locator("#sound")).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_screen_dims_only_while_nothing_happens(browser: Browser, server: Server) -> None:
+    idle_ms = int(600 * server.settings.review.dim_after_s)  # more than half of it
+    with page_of(browser, server, None, clock=True) as page:
+        page.goto(server.url + "live")
+        settle(page)
+        stop(page)
+        page.clock.run_for(2 * idle_ms)
+        expect(page.locator("#dim")).to_be_visible()
+        with live_loop(server.settings) as loop:
+            loop.show(Shown("fail", "scratch", plate(0)))
+            expect(page.locator("#tile")).to_have_class("place at-live-tile tile fail")
+            expect(page.locator("#dim")).to_be_hidden()
+            page.clock.run_for(idle_ms)
+            loop.show(Shown("pass", "clean", plate(0)))
+            expect(page.locator("#tile")).to_have_class("place at-live-tile tile pass")
+            page.clock.run_for(idle_ms)
+            expect(page.locator("#dim")).to_be_hidden()
 
 
 def test_facts_are_those_of_the_device(browser: Browser, asking: Settings) -> None:
