@@ -17,13 +17,19 @@ function failsShown() {
   return Number(document.getElementById("tile").dataset.fails);
 }
 
+// Verdict and last frames, as one text: what stands beside them is no reason to light the screen.
+function plates() {
+  return [...view.querySelectorAll("#tile, .shot img")].map((part) => part.outerHTML).join();
+}
+
 function open() {
   clearTimeout(timer);
   source = new EventSource("/live/events");
   source.onmessage = (event) => {
     show(false);
-    document.dispatchEvent(new Event("news"));
+    const before = plates();
     view.innerHTML = event.data;
+    if (plates() !== before) document.dispatchEvent(new Event("news"));
     const now = failsShown();
     if (sound && now > fails) beep();
     fails = now;
