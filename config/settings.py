@@ -312,11 +312,8 @@ class Review(Section):
 
 
 class Trainer(Section):
-    """How models are trained, and which of them go out."""
+    """How models are trained."""
 
-    data: Path | None = Field(default=None, strict=False)
-    """Folder of the trainer's own store: the labels of all devices, its models and reports.
-    Default: `trainer` in `device.data`."""
     seed: int = Field(default=0, ge=0)
     """Seed of the training run."""
     threads: int = Field(default=0, ge=0, le=256)

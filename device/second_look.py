@@ -58,7 +58,7 @@ def open_doubts(db: Database, device: str | None = None) -> list[Doubt]:
 def is_doubted(db: Database, patch_id: str) -> bool:
     """Whether the last label of a patch is to be asked again."""
     row = db.execute(
-        "SELECT 1 FROM second_looks s JOIN labels l ON l.patch_id = s.patch_id "
+        "SELECT 1 FROM second_looks s JOIN labels l ON l.patch_id = s.patch_id "  # noqa: S608
         "WHERE s.patch_id = ? AND " + OPEN,
         [patch_id],
     ).fetchone()
