@@ -314,6 +314,9 @@ class Review(Section):
 class Trainer(Section):
     """How models are trained."""
 
+    data: Path = Field(default=Path("trainer"), strict=False)
+    """Folder for the trainer's own store: what all devices have answered. Relative paths start at
+    `device.data`."""
     seed: int = Field(default=0, ge=0)
     """Seed of the training run."""
     threads: int = Field(default=0, ge=0, le=256)
@@ -351,6 +354,49 @@ class Trainer(Section):
     """Largest share of these patches by which it may be unsure more often than the model in use."""
 
 
+class Exchange(Section):
+    """The place through which devices and trainer hand each other labels and models."""
+
+    url: str = Field(default="exchange", min_length=1)
+    """A folder, `s3://bucket/prefix`, or `sftp://user@host:port/folder`. A relative folder starts
+    at `device.data`. Never with a password: keys and credentials are files."""
+    s3_endpoint: str = ""
+    """Address of the S3-compatible server, such as `https://s3.factory.example:9000`; empty:
+    Amazon's."""
+    s3_region: str = Field(default="us-east-1", min_length=1)
+    """Region of the bucket; most servers of one's own take any."""
+    s3_credentials: Path | None = Field(default=None, strict=False)
+    """File with the key's id on its first line and the secret on its second, readable by its owner
+    only. Default: the environment's `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`. Relative paths
+    start at the settings file."""
+    sftp_key: Path | None = Field(default=None, strict=False)
+    """File of the private key without a passphrase, readable by its owner only. Relative paths
+    start at the settings file."""
+    sftp_known_hosts: Path | None = Field(default=None, strict=False)
+    """File with the server's host key, as `ssh-keyscan` writes it; a server with another key is
+    refused. Relative paths start at the settings file."""
+    timeout_s: float = Field(default=30, ge=1, le=600)
+    """Longest wait for an answer of the server, in seconds."""
+
+    @model_validator(mode="after")
+    def _url_holds_no_secret(self) -> Self:
+        scheme, _, rest = self.url.rpartition("://")
+        if scheme not in {"", "file", "s3", "sftp"}:
+            raise ValueError(f"url starts with {scheme}://; allowed is a folder, s3:// or sftp://")
+        if scheme in {"s3", "sftp"} and ":" in rest.rpartition("@")[0]:
+            raise ValueError(
+                "url holds a password; take it out: s3_credentials and sftp_key name files"
+            )
+        if "@" in self.s3_endpoint:
+            raise ValueError("s3_endpoint holds a password; take it out: s3_credentials is a file")
+        return self
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the place is a folder."""
+        return not self.url.startswith(("s3://", "sftp://"))
+
+
 class Settings(Section):
     """All settings of a site: one TOML file."""
 
@@ -361,3 +407,4 @@ class Settings(Section):
     keeping: Keeping = Keeping()
     review: Review = Review()
     trainer: Trainer = Trainer()
+    exchange: Exchange = Exchange()
