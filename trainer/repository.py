@@ -105,9 +105,7 @@ def prefixed(target: TargetFile) -> str:
     return f"{folder}/{target.hashes['sha256']}.{base}"
 
 
-def commit(
-    repository: Repository, changed: set[str], signers: Signers, limits: Publishing
-) -> None:
+def commit(repository: Repository, changed: set[str], signers: Signers, limits: Publishing) -> None:
     """Sign the changed roles anew, then snapshot and timestamp, and write all.
 
     Raises:
@@ -127,9 +125,7 @@ def commit(
                 signed.signed.version, content, ["sha256"]
             )
         snapshot.version += 1
-        content = _sign(
-            repository, repository.snapshot, "snapshot", signers, limits.snapshot_days
-        )
+        content = _sign(repository, repository.snapshot, "snapshot", signers, limits.snapshot_days)
         write_durably(metadata / file_name("snapshot", snapshot.version), content)
         timestamp.snapshot_meta = MetaFile.from_data(snapshot.version, content, ["sha256"])
         timestamp.version += 1
@@ -269,5 +265,3 @@ def sweep(repository: Repository) -> None:
             name = path.relative_to(repository.folder).as_posix()
             if path.is_file() and name not in kept and not name.endswith(".root.json"):
                 path.unlink()
-
-
