@@ -15,7 +15,8 @@ from sqlite_utils import Database
 
 from config.settings import Settings
 from device.activation import write_durably
-from device.lock import one_at_a_time
+from device.exchange.place import open_place
+from device.locks import one_at_a_time
 from device.model import Model
 from device.second_look import Doubt, add_doubts
 from device.store import LabelledPatches, add_event, exclusive, open_store
@@ -119,7 +120,7 @@ def run_night(
     """
     data = settings.trainer.data
     lock = data / f"night-{settings.recipe.name}.lock"
-    with one_at_a_time(lock, "another night of this recipe"):
+    with one_at_a_time(lock, "another night of this recipe is running; wait until it has ended"):
         clock = Clock(on_stage)
         notes = refresh(settings)  # before anything that takes time: it needs exchange and keys
         clock.enter("merge")
@@ -249,7 +250,8 @@ def work(
         publish(settings, unfinished.candidate, material.golden.patches, reports=files)
     clock.enter("record")
     conclude(db, settings, material, judgement, report, again, unfinished.candidate)
-    acknowledge_all(settings, db)
+    with open_place(settings.exchange) as place:
+        acknowledge_all(place, db)
     clock.enter("end")
     unfinished.close()
     return Night(

@@ -29,6 +29,7 @@ except ModuleNotFoundError:
     raise not_installed("s3") from None
 if TYPE_CHECKING:
     from obstore import GetResult
+    from obstore.store import S3Config
 
 CHUNK = 1 << 20
 REQUEST_WAITS = 10
@@ -46,23 +47,24 @@ class S3Place:
         key_id, secret = _credentials(exchange.s3_credentials)
         self.where = f"s3://{url.netloc}{url.path}".rstrip("/")
         self._server = exchange.s3_endpoint or "Amazon S3"
-        endpoint = {"endpoint": exchange.s3_endpoint} if exchange.s3_endpoint else {}
+        config: S3Config = {
+            "access_key_id": key_id,
+            "secret_access_key": secret,
+            "region": exchange.s3_region,
+        }
+        if exchange.s3_endpoint:
+            config["endpoint"] = exchange.s3_endpoint
+        wait = timedelta(seconds=exchange.timeout_s)
         self._store = S3Store(
             url.netloc,
             prefix=url.path.strip("/") or None,
-            access_key_id=key_id,
-            secret_access_key=secret,
-            region=exchange.s3_region,
+            config=config,
             client_options={
                 "allow_http": exchange.s3_endpoint.startswith("http://"),
-                "connect_timeout": timedelta(seconds=exchange.timeout_s),
-                "timeout": timedelta(seconds=exchange.timeout_s * REQUEST_WAITS),
+                "connect_timeout": wait,
+                "timeout": wait * REQUEST_WAITS,
             },
-            retry_config={
-                "max_retries": RETRIES,
-                "retry_timeout": timedelta(seconds=exchange.timeout_s),
-            },
-            **endpoint,
+            retry_config={"max_retries": RETRIES, "retry_timeout": wait},
         )
 
     def put(self, name: str, content: bytes | Path) -> None:
@@ -84,7 +86,11 @@ class S3Place:
         """All objects below a folder of names."""
         with self._explained():
             pages = obstore.list(self._store, prefix=check_name(prefix) if prefix else None)
-            found = [Entry(meta["path"], meta["size"]) for page in pages for meta in page]
+            found = [
+                Entry(meta["path"], meta["size"], meta["last_modified"].timestamp())
+                for page in pages
+                for meta in page
+            ]
         return sorted(found)
 
     def size(self, name: str) -> int | None:
@@ -156,6 +162,6 @@ def _credentials(file: Path | None) -> tuple[str, str]:
 
 def _gist(error: str) -> str:
     """The innermost cause of an error's text, without the words that are for programmers."""
-    plain = error.split("Debug source:")[0]
+    plain = error.split("Debug source:", maxsplit=1)[0]
     causes = re.findall(r"^\s*(?:\d+: )?(\S.*\S)\s*$", plain, re.MULTILINE)
     return (causes[-1] if causes else "no reason given").rstrip(".")[:200]
