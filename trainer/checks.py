@@ -118,7 +118,7 @@ def disputes(db: Database) -> dict[str, list[str]]:
 
 
 def suspicious(
-    labelled: LabelledPatches, labels: Ints, log_probabilities: NDArray[np.float32]
+    labelled: LabelledPatches, labels: Ints, log_probabilities: NDArray[np.floating]
 ) -> list[Finding]:
     """Labels that predictions by networks that did not learn from them speak against.
 

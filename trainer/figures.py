@@ -52,7 +52,10 @@ def curve(nights: Sequence[dict[str, Any]]) -> Markup:
     for i in range(5):
         value = low + i * (1 - low) / 4
         y = place(0, value)[1]
-        parts += [line(left, y, right, y, 0.1), text(left - 1, y + 1, f"{100 * value:.0f} %", "end")]
+        parts += [
+            line(left, y, right, y, 0.1),
+            text(left - 1, y + 1, f"{100 * value:.0f} %", "end"),
+        ]
     for key, dash in (("accuracy", ""), ("held_out", "1.2 1")):
         points = [place(i, n[key]) for i, n in enumerate(nights) if n[key] is not None]
         way = " ".join(f"{x:.2f},{y:.2f}" for x, y in points)
@@ -75,6 +78,10 @@ def curve(nights: Sequence[dict[str, Any]]) -> Markup:
         if i % every == 0:
             x = place(i, low)[0]
             parts.append(text(x, bottom + 4, f"{night['labels']}", "middle"))
-    parts.append(text((left + right) / 2, bottom + 9, "labels it learnt from, night by night", "middle"))
-    words = ", ".join("–" if n["accuracy"] is None else f"{100 * n['accuracy']:.1f} %" for n in nights)
+    parts.append(
+        text((left + right) / 2, bottom + 9, "labels it learnt from, night by night", "middle")
+    )
+    words = ", ".join(
+        "–" if n["accuracy"] is None else f"{100 * n['accuracy']:.1f} %" for n in nights
+    )
     return picture(size, f"Accuracy night by night: {words}", parts)

@@ -321,4 +321,3 @@ def conclude(
             add_event(db, "model-kept", "; ".join(judgement.reasons)[:1000])
         record_night(db, settings, report, material.inputs, material.last_label)
         add_doubts(db, again)
-

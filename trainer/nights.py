@@ -1,4 +1,4 @@
-"""What nights were: the rows of finished ones, the champion, and what an unfinished one has left."""
+"""What nights were: the finished ones, the champion, and what an unfinished one has left."""
 
 import hashlib
 import json

@@ -13,7 +13,6 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader
 from sqlite_utils import Database
 
-from config.settings import Settings
 from device.kls import LEAST_BIN, MOST_BIN, Ints, score_bins
 from device.model import Model
 from device.second_look import Doubt
@@ -184,7 +183,9 @@ def report_page(db: Database, report: dict[str, Any]) -> str:
         odd=odd,
         matrices=matrices,
         distributions=distributions,
-        curve=curve([*report["nights"], report | {"held_out": report["metrics"].get("held_out_accuracy")}]),
+        curve=curve(
+            [*report["nights"], report | {"held_out": report["metrics"].get("held_out_accuracy")}]
+        ),
         total=sum(report["seconds"].values()),
     )
 
