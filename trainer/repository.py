@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from securesystemslib.signer import Signer
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
@@ -23,7 +23,6 @@ from tuf.api.metadata import (
     Metadata,
     MetaFile,
     Root,
-    Signed,
     Snapshot,
     TargetFile,
     Targets,
@@ -38,7 +37,6 @@ from device.update.client import METADATA, TARGETS, role_of
 
 Signers: TypeAlias = Callable[[str], list[Any]]
 """The keys there are of a role."""
-AnySigned = TypeVar("AnySigned", bound=Signed)
 
 
 @dataclass
@@ -105,9 +103,7 @@ def prefixed(target: TargetFile) -> str:
     return f"{folder}/{target.hashes['sha256']}.{base}"
 
 
-def commit(
-    repository: Repository, changed: set[str], signers: Signers, limits: Publishing
-) -> None:
+def commit(repository: Repository, changed: set[str], signers: Signers, limits: Publishing) -> None:
     """Sign the changed roles anew, then snapshot and timestamp, and write all.
 
     Raises:
@@ -127,9 +123,7 @@ def commit(
                 signed.signed.version, content, ["sha256"]
             )
         snapshot.version += 1
-        content = _sign(
-            repository, repository.snapshot, "snapshot", signers, limits.snapshot_days
-        )
+        content = _sign(repository, repository.snapshot, "snapshot", signers, limits.snapshot_days)
         write_durably(metadata / file_name("snapshot", snapshot.version), content)
         timestamp.snapshot_meta = MetaFile.from_data(snapshot.version, content, ["sha256"])
         timestamp.version += 1
@@ -194,7 +188,7 @@ def _days(
 
 
 def _sign(
-    repository: Repository, metadata: Metadata[AnySigned], role: str, signers: Signers, days: float
+    repository: Repository, metadata: Metadata[Any], role: str, signers: Signers, days: float
 ) -> bytes:
     """Sign with every key there is: while keys change, old and new devices can both verify."""
     metadata.signed.expires = in_days(days)
@@ -269,5 +263,3 @@ def sweep(repository: Repository) -> None:
             name = path.relative_to(repository.folder).as_posix()
             if path.is_file() and name not in kept and not name.endswith(".root.json"):
                 path.unlink()
-
-

@@ -156,6 +156,6 @@ def _credentials(file: Path | None) -> tuple[str, str]:
 
 def _gist(error: str) -> str:
     """The innermost cause of an error's text, without the words that are for programmers."""
-    plain = error.split("Debug source:")[0]
+    plain = error.split("Debug source:", maxsplit=1)[0]
     causes = re.findall(r"^\s*(?:\d+: )?(\S.*\S)\s*$", plain, re.MULTILINE)
     return (causes[-1] if causes else "no reason given").rstrip(".")[:200]

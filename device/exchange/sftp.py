@@ -203,7 +203,9 @@ class SftpPlace:
         except (paramiko.PasswordRequiredException, paramiko.AuthenticationException) as error:
             locked = isinstance(error, paramiko.PasswordRequiredException)
             why = "the key has a passphrase" if locked else "the server refuses user or key"
-            raise UserError(f"{self.where}: {why}; mend exchange.url and exchange.sftp_key") from None
+            raise UserError(
+                f"{self.where}: {why}; mend exchange.url and exchange.sftp_key"
+            ) from None
         except PermissionError:
             raise UserError(
                 f"{self.where}: this user may not do that there; let it read and write the "
