@@ -11,6 +11,7 @@ from sqlite_utils import Database
 
 from config.errors import UserError
 from config.settings import PATCH_SIZE, Recipe, Settings
+from device.durable import flush_folder
 from device.model import Model, ModelMetadata, load_model, load_model_bytes, read_model_file
 from device.store import (
     STORE_FILE,
@@ -132,8 +133,4 @@ def write_durably(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    flush_folder(path.parent)

@@ -348,3 +348,26 @@ def lot(part: str, lot: str, config: Config = None, *, operator: str) -> None:
     begin_lot(db, part, lot, operator)
     db.close()
     print(f"part {part or '-'}, lot {lot or '-'}")
+
+
+@app.command
+def push(config: Config = None, *, as_json: Annotated[bool, Parameter("--json")] = False) -> None:
+    """Send what is new to the exchange: answers with their patches, random draws, counts, events.
+
+    Takes in first what the trainer has acknowledged. Killed at any moment, the next push goes on
+    where this one ended.
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    as_json
+        Print JSON instead of text.
+    """
+    from device.exchange.push import push as send  # noqa: PLC0415
+
+    pushed = send(load_settings(config))
+    if as_json:
+        print(json.dumps(pushed._asdict(), indent=2, ensure_ascii=False))
+        return
+    print("\n".join(pushed.lines()))

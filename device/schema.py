@@ -245,6 +245,84 @@ def m003_shop_floor(db: Database) -> None:
 
 
 @migrations()
+def m004_exchange(db: Database) -> None:
+    """What a device has sent, and what a trainer has merged; a store may be both."""
+    for statement in f"""
+        CREATE TABLE batches (     -- device: what went to the exchange
+            sequence INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE, -- on the exchange, without its ending
+            state TEXT NOT NULL,   -- made, sent, acknowledged, refused
+            reason TEXT NOT NULL,  -- why it was refused; '': it was not
+            bytes INTEGER NOT NULL,
+            labels INTEGER NOT NULL,
+            patches INTEGER NOT NULL,
+            begin TEXT NOT NULL,   -- JSON: where it begins (device.exchange.collect.Marks)
+            {STAMP}
+        ) STRICT;
+        CREATE TABLE sent_labels ( -- device: the batch that a label went with
+            label_id TEXT PRIMARY KEY REFERENCES labels(id),
+            batch INTEGER NOT NULL REFERENCES batches(sequence)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX sent_labels_batch ON sent_labels (batch);
+        CREATE TABLE merges (      -- trainer: what came of a batch
+            name TEXT PRIMARY KEY, -- as in batches
+            device TEXT NOT NULL,
+            outcome TEXT NOT NULL, -- merged, refused
+            reason TEXT NOT NULL,  -- why it was refused; '': it was not
+            labels INTEGER NOT NULL, -- in the batch
+            new_labels INTEGER NOT NULL, -- of them not known before
+            skew_s REAL,           -- clock of the device less that of this machine; NULL: unknown
+            {STAMP}
+        ) STRICT;
+        CREATE INDEX merges_device ON merges (device);
+        CREATE TABLE merged_labels ( -- trainer: which device a label came from
+            label_id TEXT PRIMARY KEY REFERENCES labels(id),
+            device TEXT NOT NULL,
+            number INTEGER NOT NULL -- their order on that device
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE fleet_events (-- trainer: what happened on the devices
+            id TEXT PRIMARY KEY,   -- SHA-256 of the others
+            device TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            text TEXT NOT NULL,
+            {STAMP}
+        ) STRICT;
+        CREATE INDEX fleet_events_wall ON fleet_events (wall_ns);
+        CREATE TABLE fleet_activations ( -- trainer: which model was in use where, and why
+            id TEXT PRIMARY KEY,   -- SHA-256 of the others
+            device TEXT NOT NULL,
+            model_id TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            {STAMP}
+        ) STRICT;
+        CREATE TABLE fleet_counters ( -- trainer: as counters
+            device TEXT NOT NULL,
+            minute INTEGER NOT NULL,
+            model_id TEXT NOT NULL,
+            recipe TEXT NOT NULL,
+            verdict TEXT NOT NULL,
+            class TEXT NOT NULL,
+            part TEXT NOT NULL,
+            lot TEXT NOT NULL,
+            frames INTEGER NOT NULL,
+            PRIMARY KEY (device, minute, model_id, recipe, verdict, class, part, lot)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE fleet_scores ( -- trainer: as scores
+            device TEXT NOT NULL,
+            hour INTEGER NOT NULL,
+            model_id TEXT NOT NULL,
+            class TEXT NOT NULL,
+            part TEXT NOT NULL,
+            bin INTEGER NOT NULL,
+            patches INTEGER NOT NULL,
+            PRIMARY KEY (device, hour, model_id, class, part, bin)
+        ) STRICT, WITHOUT ROWID;
+    """.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+@migrations()
 def m005_updates(db: Database) -> None:
     """Models on probation, models that are not taken again, and the time a patch takes."""
     for statement in f"""

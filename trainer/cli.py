@@ -1,5 +1,6 @@
 """`millsight trainer`: train models from labelled patches."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -115,6 +116,28 @@ def night(
     if done.published is None:
         raise UserError(f"{done.model_id[:12]}: not published; the model in use stays")
     print(f"published {done.published}" + (", in use" if use else ""))
+
+
+@app.command
+def merge(config: Config = None, *, as_json: Annotated[bool, Parameter("--json")] = False) -> None:
+    """Merge what devices have pushed into the trainer's store, each batch once; acknowledge it.
+
+    A batch that is damaged or not of its device is refused and told; the others are merged.
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    as_json
+        Print JSON instead of text.
+    """
+    from trainer.merge import merge as merge_all  # noqa: PLC0415
+
+    done = merge_all(load_settings(config))
+    if as_json:
+        print(json.dumps(done.as_json(), indent=2, ensure_ascii=False))
+        return
+    print("\n".join(done.lines()))
 
 
 @app.command

@@ -24,7 +24,7 @@ from config.errors import UserError
 from config.settings import Settings
 from device.activation import write_durably
 from device.exchange.place import open_place
-from device.lock import one_at_a_time
+from device.locks import one_at_a_time
 from device.update.client import METADATA, pin_root, role_of, root_path
 from device.update.release import Channel, channel_path
 from trainer.key_files import (
@@ -64,7 +64,7 @@ def repository_lock(settings: Settings) -> Path:
     return settings.trainer.data / "repository.lock"
 
 
-BUSY = "another change of the published models"
+BUSY = "another change of the published models is running; wait until it has ended"
 
 
 def signers(settings: Settings, offline: Path | None = None) -> Signers:

@@ -16,7 +16,7 @@ from config.errors import UserError
 from config.settings import Settings
 from device.activation import activate, check_recipe
 from device.exchange.place import Unreachable, open_place
-from device.lock import one_at_a_time
+from device.locks import one_at_a_time
 from device.model import load_model_bytes, read_model_file
 from device.patches import Patches
 from device.store import in_force

@@ -10,7 +10,7 @@ from config.errors import UserError
 from config.settings import Settings
 from device.activation import write_durably
 from device.exchange.place import Place, open_place
-from device.lock import one_at_a_time
+from device.locks import one_at_a_time
 from device.update.client import LARGEST_ROOT, METADATA, TARGETS, Refused
 from device.update.release import LARGEST_REPORT
 from trainer.keys import BUSY, ONLINE, replace_keys, repository_folder, repository_lock

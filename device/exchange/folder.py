@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from config.errors import UserError
+from device.durable import flush_folder
 from device.exchange.place import Entry, Unreachable, check_name, missing, too_large
 
 LEFT_OVER_S = 86_400
@@ -41,7 +42,7 @@ class FolderPlace:
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
-            _flush(path.parent)
+            flush_folder(path.parent)
         except OSError as error:
             raise _refused(self.where, error) from None
 
@@ -84,7 +85,7 @@ class FolderPlace:
                     path = Path(folder, file)
                     if not file.startswith(".") and path.is_file() and not path.is_symlink():
                         name = path.relative_to(self.folder).as_posix()
-                        found.append(Entry(name, path.stat().st_size))
+                        found.append(Entry(name, path.stat().st_size, path.stat().st_mtime))
         except OSError as error:
             raise _refused(self.where, error) from None
         return sorted(found)
@@ -135,11 +136,3 @@ def _sweep(folder: Path) -> None:
         for path in folder.glob(".*"):
             if path.is_file() and path.stat().st_mtime < time.time() - LEFT_OVER_S:
                 path.unlink()
-
-
-def _flush(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -37,6 +37,8 @@ class Entry(NamedTuple):
     name: str
     size: int
     """In bytes."""
+    modified: float
+    """When it was put, in seconds since 1970, by the clock of the place."""
 
 
 class Place(Protocol):

@@ -95,13 +95,7 @@ class SftpPlace:
                     stream.set_pipelined(True)
                     for chunk in _pieces(content):
                         stream.write(chunk)
-                written = self._sftp.stat(temporary).st_size
-                wanted = content.stat().st_size if isinstance(content, Path) else len(content)
-                if written != wanted:
-                    raise Unreachable(
-                        f"{self.where}: {name} arrived with {written} of {wanted} bytes; is its "
-                        "disk full? Then run this again"
-                    )
+                self._check_whole(name, temporary, content)
                 self._sftp.posix_rename(temporary, path)
             except BaseException:
                 with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
@@ -151,7 +145,7 @@ class SftpPlace:
             if stat.S_ISDIR(entry.st_mode):
                 yield from self._below(below)
             elif stat.S_ISREG(entry.st_mode):
-                yield Entry(below, entry.st_size or 0)
+                yield Entry(below, entry.st_size or 0, entry.st_mtime or 0)
 
     def _chunks(self, name: str, limit: int) -> Iterator[bytes]:
         path = self._path(name)
@@ -171,6 +165,15 @@ class SftpPlace:
                     if left < 0:
                         raise too_large(self.where, name, limit)
                     yield chunk
+
+    def _check_whole(self, name: str, temporary: str, content: bytes | Path) -> None:
+        written = self._sftp.stat(temporary).st_size
+        wanted = content.stat().st_size if isinstance(content, Path) else len(content)
+        if written != wanted:
+            raise Unreachable(
+                f"{self.where}: {name} arrived with {written} of {wanted} bytes; is its disk full? "
+                "Then run this again"
+            )
 
     def _make(self, folder: str) -> None:
         """Make a folder and those above it, where they are missing."""

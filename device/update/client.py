@@ -29,7 +29,7 @@ METADATA, TARGETS = "metadata", "targets"
 LARGEST_ROOT = 512_000
 
 
-class Refused(UserError):  # noqa: N818 - what became of it, not what went wrong
+class Refused(UserError):
     """What the exchange offers must not be taken; the running model stays."""
 
 

@@ -9,7 +9,7 @@ from config.errors import UserError
 from config.settings import Settings
 from device.activation import activate, check_recipe, model_path, write_durably
 from device.exchange.place import Place
-from device.lock import one_at_a_time
+from device.locks import one_at_a_time
 from device.model import LARGEST_BYTES, Model, load_model, load_model_bytes
 from device.store import add_event, get_state, in_force, refuse, set_state, why_refused
 from device.update.client import Client, Refused
@@ -95,7 +95,7 @@ def take_in(
         UserError: there is no root of trust, or the device cannot keep the model.
     """
     data, recipe = settings.device.data, settings.recipe.name
-    with one_at_a_time(data / "update.lock", "another sync of this device"):
+    with one_at_a_time(data / "update.lock", "another sync is running; wait until it has ended"):
         try:
             client = Client(settings, place)
             step("refresh")

@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 import millsight
+from camera.milled_steel import CLASSES
 from config.document import to_toml
 from config.load import load_settings
-from config.settings import Device, Recipe, Settings, Trainer, Vmc220Source
+from config.settings import Camera, Device, Recipe, Settings, Trainer, Vmc220Source
 from device.model import load_model_bytes
 from device.store import in_force, open_store
 from device.update.client import role_of
@@ -28,7 +29,7 @@ from device.update.release import (
     make_companion,
     model_target,
 )
-from tests.device.conftest import CLASSES, Camera, model_file
+from tests.device.conftest import model_file
 from trainer.keys import make_keys, repository_folder, signers
 from trainer.publish import publish, releases
 from trainer.repository import commit, load_repository, publish_to, set_target

@@ -92,9 +92,7 @@ def test_files_other_than_signed(
     assert running.in_use() == hashlib.sha256(three_models[1].read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize(
-    "pattern", ["timestamp.json", "*.snapshot.json", "*.recipe-my part.json"]
-)
+@pytest.mark.parametrize("pattern", ["timestamp.json", "*.snapshot.json", "*.recipe-my part.json"])
 @pytest.mark.parametrize(("attack", "said"), [(flip, ""), (cut, ""), (huge, "longer than")])
 def test_metadata_other_than_signed(
     running: Site,
