@@ -311,6 +311,31 @@ class Review(Section):
         return self
 
 
+class Publishing(Section):
+    """How models are signed and rolled out to the devices of a recipe."""
+
+    first_devices: list[Name] = []
+    """Devices that get every new model at once, whatever the share."""
+    first_percent: float = Field(default=100, ge=0, le=100)
+    """Share of the devices that get a new model at once, in percent; `millsight trainer rollout`
+    widens it."""
+    keep: int = Field(default=10, ge=2, le=1000)
+    """Models that stay published; older ones are taken out of the channel."""
+    self_test_patches: int = Field(default=48, ge=4, le=150)
+    """Golden patches that go with a model, for the self-test of every device."""
+    root_days: float = Field(default=1825, ge=1, le=36500)
+    """Days until the root of trust must be renewed with the offline key."""
+    targets_days: float = Field(default=1825, ge=1, le=36500)
+    """The same for the list of channels."""
+    models_days: float = Field(default=90, ge=1, le=36500)
+    """Days for which the signature of a channel holds; every night renews it in time."""
+    snapshot_days: float = Field(default=30, ge=1, le=36500)
+    """Days for which the list of versions holds; every night renews it."""
+    timestamp_days: float = Field(default=7, ge=0.001, le=365)
+    """Days after which devices take nothing new unless a night came: longer than the longest
+    weekend, for it is also how long an old state can be passed off as the current one."""
+
+
 class Trainer(Section):
     """How models are trained."""
 
@@ -352,6 +377,31 @@ class Trainer(Section):
     """The same for every class."""
     largest_unsure_rise: float = Field(default=0.2, ge=0, le=1)
     """Largest share of these patches by which it may be unsure more often than the model in use."""
+    publish: Publishing = Publishing()
+
+
+class Update(Section):
+    """How a device takes in published models."""
+
+    root: Path | None = Field(default=None, strict=False)
+    """File of the root of trust (`root.json` of `millsight trainer keys init`), brought here by
+    hand, never over the exchange. Default: `trusted-root.json` in `device.data`. Relative paths
+    start at the settings file."""
+    tolerance: float = Field(default=0.001, ge=0, le=1)
+    """Largest difference of a log-probability from the trainer's in the self-test; another class or
+    another verdict always fails."""
+    largest_slowdown: float = Field(default=1.5, ge=1, le=100)
+    """Time of a patch, as a multiple of the model in use, over which a new model is refused."""
+    probation_frames: int = Field(default=1000, ge=0, le=10000000)
+    """Frames for which a new model is watched and goes back by itself; 0: no probation."""
+    probation_hours: float = Field(default=24, ge=0.001, le=8760)
+    """Hours of inspection after which the probation ends too, once 50 frames were judged."""
+    largest_unsure_rise: float = Field(default=0.2, ge=0, le=1)
+    """Share of the frames by which it may be unsure more often than the model before it."""
+    largest_mix_change: float = Field(default=0.3, ge=0, le=1)
+    """Share of the patches that may have moved to other classes."""
+    largest_live_slowdown: float = Field(default=3, ge=1, le=100)
+    """Time of a patch in the running loop, as a multiple of the model before it."""
 
 
 class Exchange(Section):
@@ -408,3 +458,4 @@ class Settings(Section):
     review: Review = Review()
     trainer: Trainer = Trainer()
     exchange: Exchange = Exchange()
+    update: Update = Update()

@@ -15,8 +15,11 @@ import numpy as np
 from config.errors import UserError
 
 OPERATORS = frozenset(
-    "Add Cast Conv Flatten Gemm GlobalAveragePool GlobalMaxPool LogSoftmax MaxPool Mul Reciprocal "
-    "ReduceMean Relu Sqrt Sub Unsqueeze".split()
+    {
+        *("Add", "Cast", "Conv", "Flatten", "Gemm", "GlobalAveragePool", "GlobalMaxPool"),
+        *("LogSoftmax", "MaxPool", "Mul", "Reciprocal", "ReduceMean", "Relu", "Sqrt", "Sub"),
+        "Unsqueeze",
+    }
 )
 """What `export.graph` emits."""
 MOST_NODES = 64
@@ -27,7 +30,7 @@ LARGEST_ATTRIBUTE = 16
 OPSETS = range(18, 22)
 
 FLOAT, INT64 = 1, 7
-_DTYPES = {FLOAT: np.dtype("<f4"), INT64: np.dtype("<i8")}
+_BYTES_EACH = {FLOAT: 4, INT64: 8}
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 Value: TypeAlias = int | bytes | memoryview
@@ -54,7 +57,7 @@ _WHAT = {
 }
 
 
-class _NotProtobuf(ValueError):
+class _NotProtobufError(ValueError):
     """The bytes are no protobuf message."""
 
 
@@ -68,7 +71,7 @@ def check_model_file(data: bytes, name: str) -> None:
     """
     try:
         _check(memoryview(data), name)
-    except _NotProtobuf as error:
+    except _NotProtobufError as error:
         raise UserError(
             f"{name}: not an ONNX model that can be run ({error}); copy it again or retrain"
         ) from None
@@ -84,7 +87,7 @@ def _check(data: memoryview, name: str) -> None:
             opsets += 1
             _check_opset(_bytes(value), name)
     if len(graphs) != 1 or opsets != 1:
-        raise _NotProtobuf(f"{len(graphs)} graphs, {opsets} operator sets")
+        raise _NotProtobufError(f"{len(graphs)} graphs, {opsets} operator sets")
     nodes = weights = 0
     for field, value in _fields(graphs[0], "graph", _GRAPH, name):
         if field == "node":
@@ -99,10 +102,11 @@ def _check(data: memoryview, name: str) -> None:
 
 def _check_opset(data: memoryview, name: str) -> None:
     found = dict(_fields(data, "opset", _OPSET, name))
-    if _text(found.get("domain", b"")) not in {"", "ai.onnx"}:
-        raise _refusal(name, f"operators of domain {_text(found['domain'])!r}")
-    if found.get("version") not in OPSETS:
-        raise _refusal(name, f"operator set {found.get('version')}")
+    domain, version = _text(found.get("domain", b"")), found.get("version")
+    if domain not in {"", "ai.onnx"}:
+        raise _refusal(name, f"operators of domain {domain[:40]!r}")
+    if version not in OPSETS:
+        raise _refusal(name, f"operator set {version!r}")
 
 
 def _check_node(data: memoryview, name: str) -> None:
@@ -137,19 +141,19 @@ def _check_weight(data: memoryview, name: str) -> None:
             raw = _bytes(value)
         else:
             label = _text(value)[:40]
-    if kind not in _DTYPES:
+    if kind not in _BYTES_EACH:
         raise _refusal(name, f"weights {label!r} of data type {kind}")
     if len(shape) > 4 or any(side > LARGEST_DIMENSION for side in shape):
         raise _refusal(name, f"weights {label!r} of shape {shape[:8]}")
-    if math.prod(shape) * _DTYPES[kind].itemsize != len(raw):
+    if math.prod(shape) * _BYTES_EACH[kind] != len(raw):
         raise _refusal(name, f"weights {label!r} of {len(raw)} bytes for shape {shape}")
-    if kind == FLOAT and not np.isfinite(np.frombuffer(raw, _DTYPES[kind])).all():
+    if kind == FLOAT and not np.isfinite(np.frombuffer(raw, "<f4")).all():
         raise UserError(f"{name}: weights {label!r} are not finite: broken weights; retrain")
 
 
 def _refusal(name: str, what: str) -> UserError:
     return UserError(
-        f"{name}: has {what}, which no millsight model has; it was not opened: export it again"
+        f"{name}: not a millsight model: has {what}; it was not opened; export it again"
     )
 
 
@@ -160,7 +164,7 @@ def _fields(
     data: memoryview, message: str, known: dict[int, str], name: str
 ) -> Iterator[tuple[str, Value]]:
     """The fields of a message by their names, each a known one."""
-    for number, _wire, value in _wire_fields(data):
+    for number, _wire, value in list(_wire_fields(data)):  # whole, before it is judged
         if number not in known:
             what = _WHAT.get((message, number), f"field {number} in a {message}")
             raise _refusal(name, what)
@@ -179,16 +183,16 @@ def _wire_fields(data: memoryview) -> Iterator[Field]:
             length, position = _varint(data, position)
             value = data[position : position + length]
             if len(value) != length:
-                raise _NotProtobuf("it ends in the middle")
+                raise _NotProtobufError("it ends in the middle")
             position += length
         elif wire in {_FIXED64, _FIXED32}:
             length = 8 if wire == _FIXED64 else 4
             value = bytes(data[position : position + length])
             if len(value) != length:
-                raise _NotProtobuf("it ends in the middle")
+                raise _NotProtobufError("it ends in the middle")
             position += length
         else:
-            raise _NotProtobuf("it is no protobuf message")
+            raise _NotProtobufError("it is no protobuf message")
         yield number, wire, value
 
 
@@ -196,13 +200,13 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
     result = 0
     for shift in range(0, 70, 7):
         if position >= len(data):
-            raise _NotProtobuf("it ends in the middle")
+            raise _NotProtobufError("it ends in the middle")
         byte = data[position]
         position += 1
         result |= (byte & 127) << shift
         if byte < 128:
             return result, position
-    raise _NotProtobuf("it is no protobuf message")
+    raise _NotProtobufError("it is no protobuf message")
 
 
 def _varints(data: memoryview) -> Iterator[int]:
@@ -214,7 +218,7 @@ def _varints(data: memoryview) -> Iterator[int]:
 
 def _bytes(value: Value) -> memoryview:
     if isinstance(value, int):
-        raise _NotProtobuf("a number where a message should be")
+        raise _NotProtobufError("a number where a message should be")
     return memoryview(value)
 
 

@@ -323,6 +323,37 @@ def m004_exchange(db: Database) -> None:
 
 
 @migrations()
+def m005_updates(db: Database) -> None:
+    """Models on probation, models that are not taken again, and the time a patch takes."""
+    for statement in f"""
+        CREATE TABLE probations (  -- a model that is watched because an update brought it
+            activation_id INTEGER PRIMARY KEY REFERENCES activations(id),
+            model_id TEXT NOT NULL REFERENCES models(id),
+            before_id TEXT NOT NULL REFERENCES models(id), -- the model it goes back to
+            before TEXT NOT NULL,  -- JSON: what was recorded of that model
+            frames INTEGER NOT NULL DEFAULT 0, -- judged so far
+            unsure INTEGER NOT NULL DEFAULT 0, -- of them
+            seconds REAL NOT NULL DEFAULT 0,   -- of inspection
+            judging_s REAL NOT NULL DEFAULT 0, -- spent judging `patches` of them
+            patches INTEGER NOT NULL DEFAULT 0,
+            mix TEXT NOT NULL DEFAULT '{{}}',    -- JSON: patches per predicted class
+            ended TEXT             -- passed, failed, superseded; NULL: it runs
+        ) STRICT;
+        CREATE TABLE refused (     -- models that are not taken from the exchange
+            model_id TEXT PRIMARY KEY,
+            reason TEXT NOT NULL,
+            {STAMP}
+        ) STRICT;
+        CREATE TABLE speeds (      -- time in the running loop; old times count less and less
+            model_id TEXT PRIMARY KEY REFERENCES models(id),
+            patches REAL NOT NULL,
+            seconds REAL NOT NULL
+        ) STRICT
+    """.split(";\n"):
+        db.execute(statement)
+
+
+@migrations()
 def m006_nights(db: Database) -> None:
     """What nights did, what models are judged on, and which labels are asked again."""
     for statement in f"""

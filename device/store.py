@@ -203,6 +203,27 @@ def start_cycle(db: Database, reason: str) -> None:
     )
 
 
+def refuse(db: Database, model_id: str, reason: str) -> None:
+    """Never take this model from the exchange again."""
+    db.execute(
+        "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?, ?)", [model_id, reason, *stamp()]
+    )
+
+
+def why_refused(db: Database, model_id: str) -> str | None:
+    """Why a model is not taken; None: it may be."""
+    row = db.execute("SELECT reason FROM refused WHERE model_id = ?", [model_id]).fetchone()
+    return None if row is None else row[0]
+
+
+def refused_models(db: Database) -> list[tuple[str, str]]:
+    """Every model that is not taken and its reason, the oldest first."""
+    return [
+        (row[0], row[1])
+        for row in db.execute("SELECT model_id, reason FROM refused ORDER BY rowid")
+    ]
+
+
 # --- what people did ------------------------------------------------------------------------
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from config.settings import Trainer
 from device.kls import Ints
-from device.model import Model
+from device.model import LARGEST_BYTES, Model
 from device.verdict import Judged
-from export.export import LARGEST_BYTES, LARGEST_DIFFERENCE
+from export.export import LARGEST_DIFFERENCE
 
 LEVEL = 0.05
 """A drop is significant where chance alone would bring it in fewer than one of twenty nights."""

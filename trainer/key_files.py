@@ -50,7 +50,7 @@ def load_keys(folder: Path, role: str, variable: str) -> list[CryptoSigner]:
         UserError: a key cannot be read or decrypted.
     """
     try:
-        names = sorted(os.listdir(folder))
+        names = sorted(path.name for path in folder.iterdir())
     except OSError:
         return []
     pattern = re.compile(re.escape(role) + r"-[0-9a-f]{12}\.pem")
@@ -61,9 +61,9 @@ def forget_keys(folder: Path, role: str, kept: set[str]) -> None:
     """Delete the keys of a role but those of these ids."""
     pattern = re.compile(re.escape(role) + r"-([0-9a-f]{12})\.pem")
     short = {keyid[:12] for keyid in kept}
-    for name in os.listdir(folder):
-        if (found := pattern.fullmatch(name)) and found[1] not in short:
-            (folder / name).unlink(missing_ok=True)
+    for path in list(folder.iterdir()):
+        if (found := pattern.fullmatch(path.name)) and found[1] not in short:
+            path.unlink(missing_ok=True)
 
 
 def _load(path: Path, variable: str) -> CryptoSigner:
@@ -79,7 +79,7 @@ def _load(path: Path, variable: str) -> CryptoSigner:
         if not passphrase:
             raise UserError(f"{path}: is encrypted; set ${variable} to its passphrase")
     try:
-        key = pem.load_pem_private_key(content, passphrase and passphrase.encode())
+        key = pem.load_pem_private_key(content, passphrase.encode() if passphrase else None)
         return CryptoSigner(key)
     except (ValueError, TypeError):
         what = "not a key of ours" if passphrase is None else "the passphrase does not fit"

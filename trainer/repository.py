@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from securesystemslib.signer import Signer
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
@@ -23,7 +23,6 @@ from tuf.api.metadata import (
     Metadata,
     MetaFile,
     Root,
-    Signed,
     Snapshot,
     TargetFile,
     Targets,
@@ -38,7 +37,6 @@ from device.update.client import METADATA, TARGETS, role_of
 
 Signers: TypeAlias = Callable[[str], list[Any]]
 """The keys there are of a role."""
-AnySigned = TypeVar("AnySigned", bound=Signed)
 
 
 @dataclass
@@ -190,7 +188,7 @@ def _days(
 
 
 def _sign(
-    repository: Repository, metadata: Metadata[AnySigned], role: str, signers: Signers, days: float
+    repository: Repository, metadata: Metadata[Any], role: str, signers: Signers, days: float
 ) -> bytes:
     """Sign with every key there is: while keys change, old and new devices can both verify."""
     metadata.signed.expires = in_days(days)

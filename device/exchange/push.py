@@ -49,6 +49,15 @@ class Pushed(NamedTuple):
     left_out: list[str]
     """What cannot be sent and why, a line each."""
 
+    def lines(self) -> list[str]:
+        """The same for people."""
+        return [
+            f"sent {self.batches} batches: {self.labels} answers, {self.patches} patches, "
+            f"{self.bytes} bytes; {self.acknowledged} acknowledged, {self.waiting} waiting",
+            *(f"refused, goes again: {reason}" for reason in self.refused),
+            *(f"cannot be sent: {line}" for line in self.left_out),
+        ]
+
 
 class Refusal(BaseModel):
     """A batch that the trainer did not merge."""

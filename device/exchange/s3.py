@@ -35,6 +35,8 @@ CHUNK = 1 << 20
 REQUEST_WAITS = 10
 """A whole request, with its megabytes, may take so many times `exchange.timeout_s`."""
 RETRIES = 3
+REFUSED = "AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch"
+"""What some servers say of a wrong key with a status that does not."""
 
 
 class S3Place:
@@ -62,6 +64,7 @@ class S3Place:
             client_options={
                 "allow_http": exchange.s3_endpoint.startswith("http://"),
                 "connect_timeout": wait,
+                "read_timeout": wait,
                 "timeout": wait * REQUEST_WAITS,
             },
             retry_config={"max_retries": RETRIES, "retry_timeout": wait},
@@ -119,24 +122,32 @@ class S3Place:
                     raise too_large(self.where, name, limit)
                 yield bytes(chunk)
 
+    def _not_let_in(self) -> UserError:
+        return UserError(
+            f"{self.where}: {self._server} refuses the key; check exchange.s3_credentials and what "
+            "this key may do in this bucket"
+        )
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
         """Turn what the store says into one line; a missing object stays FileNotFoundError."""
         try:
             yield
         except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError):
-            raise UserError(
-                f"{self.where}: {self._server} refuses the key; check exchange.s3_credentials and "
-                "what this key may do in this bucket"
-            ) from None
-        except exceptions.BaseError as error:
-            if "NoSuchBucket" in str(error):
+            raise self._not_let_in() from None
+        except (exceptions.BaseError, FileNotFoundError) as error:
+            said = str(error)
+            if "NoSuchBucket" in said:
                 raise UserError(
                     f"{self.where}: {self._server} has no such bucket; make it, or mend "
                     "exchange.url"
                 ) from None
+            if isinstance(error, FileNotFoundError):
+                raise
+            if re.search(REFUSED, said):
+                raise self._not_let_in() from None
             raise Unreachable(
-                f"{self.where}: {self._server} cannot be used: {_gist(str(error))}; check network "
+                f"{self.where}: {self._server} cannot be used: {_gist(said)}; check network "
                 "and exchange.s3_endpoint, then run this again"
             ) from None
 
@@ -161,7 +172,6 @@ def _credentials(file: Path | None) -> tuple[str, str]:
 
 
 def _gist(error: str) -> str:
-    """The innermost cause of an error's text, without the words that are for programmers."""
-    plain = error.split("Debug source:", maxsplit=1)[0]
-    causes = re.findall(r"^\s*(?:\d+: )?(\S.*\S)\s*$", plain, re.MULTILINE)
-    return (causes[-1] if causes else "no reason given").rstrip(".")[:200]
+    """The innermost cause in an error's text, without the words that are for programmers."""
+    plain = " ".join(error.partition("Debug source:")[0].split())
+    return plain.rpartition(" - ")[2][:200]
