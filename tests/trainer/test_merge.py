@@ -444,10 +444,15 @@ def test_a_batch_that_was_made_to_look_right(name: str, site: Settings) -> None:
     refused(site, reason)
 
 
+def zeros_and_manifest(path: Path, said: dict[str, Any]) -> None:
+    zeros(path, 10 * 1024**3)
+    manifest_of(path, said | {"bytes": 10 * 1024**3})
+
+
 # What is changed on the exchange, by somebody who does not make the rest fit.
 OUTSIDE: dict[str, tuple[Callable[[Path, dict[str, Any]], object], str]] = {
     "10 GB of zeros": (
-        lambda path, m: zeros_and_manifest(path, m),
+        zeros_and_manifest,
         f"is of 10737418240 bytes; {LARGEST_BATCH} is the most",
     ),
     "10 GB of zeros behind a small batch": (
@@ -491,11 +496,6 @@ OUTSIDE: dict[str, tuple[Callable[[Path, dict[str, Any]], object], str]] = {
 def zeros(path: Path, size: int) -> None:
     with path.open("wb") as stream:
         stream.truncate(size)
-
-
-def zeros_and_manifest(path: Path, said: dict[str, Any]) -> None:
-    zeros(path, 10 * 1024**3)
-    manifest_of(path, said | {"bytes": 10 * 1024**3})
 
 
 def manifest_of(path: Path, said: dict[str, Any]) -> None:
