@@ -86,6 +86,9 @@ def parse_settings(data: Mapping[str, Any], file: Path) -> Settings:
     exchange = anchored(settings.exchange, base, device.data)
     if trainer.golden is not None:
         trainer = trainer.model_copy(update={"golden": base / trainer.golden})
+    update = settings.update
+    if update.root is not None:
+        update = update.model_copy(update={"root": base / update.root})
     camera = settings.camera
     if camera.folder.path is not None:
         folder = camera.folder.model_copy(update={"path": base / camera.folder.path})
@@ -94,7 +97,13 @@ def parse_settings(data: Mapping[str, Any], file: Path) -> Settings:
         video = camera.opencv.model_copy(update={"address": str(base / camera.opencv.address)})
         camera = camera.model_copy(update={"opencv": video})
     return settings.model_copy(
-        update={"device": device, "camera": camera, "trainer": trainer, "exchange": exchange}
+        update={
+            "device": device,
+            "camera": camera,
+            "trainer": trainer,
+            "exchange": exchange,
+            "update": update,
+        }
     )
 
 

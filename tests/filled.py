@@ -47,7 +47,7 @@ def fill(
     """Keep patches as the loop does; every `audits`-th one is a random draw. Their ids."""
     ids = []
     name = settings.device.name
-    keeper = Keeper(settings.device.data, name, lambda _event: None)
+    keeper = Keeper(settings, lambda _event: None)
     keeper.start()
     counted: Counter[tuple[int, str, str, str, str, str, str]] = Counter()
     for i in range(first, first + patches):
