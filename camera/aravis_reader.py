@@ -69,9 +69,11 @@ def read(outbox: Outbox) -> None:
         stream = open_stream(camera)
         warm_up(camera, stream, settings["frame_timeout_s"])
         set_trigger(camera, settings)
-        outbox.say("opened", describe(camera))
+        facts = describe(camera)
         camera.start_acquisition()
-        Watch(camera, stream, outbox).read()
+        watch = Watch(camera, stream, outbox)
+        outbox.say("opened", facts)  # from here on a trigger brings a frame
+        watch.read()
     except GLib.Error as error:
         raise LostError(error.message) from None
     finally:

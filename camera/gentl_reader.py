@@ -42,9 +42,11 @@ def read(outbox: Outbox) -> None:
         with contextlib.closing(Acquiring(acquirer)):
             set_up(acquirer.remote_device.node_map, settings)
             acquirer.num_buffers = BUFFERS
-            outbox.say("opened", describe(chosen, acquirer.remote_device.node_map))
+            facts = describe(chosen, acquirer.remote_device.node_map)
             acquirer.start()
-            Watch(acquirer, outbox).read()
+            watch = Watch(acquirer, outbox)
+            outbox.say("opened", facts)  # from here on a trigger brings a frame
+            watch.read()
     except (GenTLError, GenApiError) as error:
         raise LostError(str(error).strip()) from None
     finally:
