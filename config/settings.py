@@ -346,6 +346,8 @@ class Trainer(Section):
     """Seed of the training run."""
     threads: int = Field(default=0, ge=0, le=256)
     """Threads of the training; 0 takes every core but one, which is left to the inspection."""
+    most_steps: int = Field(default=1600, ge=1, le=1000000)
+    """Longest training run, in optimiser steps; fewer make a slow trainer done in time."""
     folds: int = Field(default=2, ge=0, le=10)
     """Folds of the held-out predictions that set the thresholds; 0 leaves them out, and then
     every patch of the new model is unsure until a threshold is known."""
@@ -354,9 +356,15 @@ class Trainer(Section):
     most_wrong: float = Field(default=0.1, gt=0, lt=1)
     """Largest share of the sure verdicts that may be wrong, estimated on unseen patches; until
     there are labels enough to promise it, every patch is unsure."""
+    least_new_class: int = Field(default=20, ge=2, le=100000)
+    """Patches that operators must have called by the same new name before it becomes a class of
+    the next model."""
+    ask_again: int = Field(default=20, ge=0, le=10000)
+    """Labels that look wrong which a night sends back to be asked again, at most."""
     golden: Path | None = Field(default=None, strict=False)
-    """Folder of class folders that no model ever learns from and every new model is judged on; it
-    is frozen by the first night that uses it. Relative paths start at the settings file."""
+    """Folder of class folders that no model ever learns from and every new model is judged on. The
+    first night takes a copy, which is what counts from then on; `millsight trainer freeze` takes
+    what has changed as its next version. Relative paths start at the settings file."""
     least_golden: int = Field(default=30, ge=1, le=1000000)
     """Patches a model must be judged on, golden ones and new audits together, to go out."""
     least_accuracy: float = Field(default=0.7, ge=0, le=1)

@@ -33,11 +33,14 @@ def model_path(data: Path, model_id: str) -> Path:
 def check_recipe(metadata: ModelMetadata, recipe: Recipe, name: str) -> None:
     """Refuse a model for other classes than the recipe's.
 
+    The recipe's classes come first, in their order. Behind them a model may have classes that
+    operators named meanwhile; what shows one of these fails, for nobody has said that it is good.
+
     Raises:
-        UserError: the classes or the passing classes differ.
+        UserError: the recipe's classes are not the model's first ones, or others pass.
     """
-    theirs = (metadata.classes, set(metadata.pass_classes))
-    if theirs != (recipe.classes, set(recipe.pass_classes)):
+    first = metadata.classes[: len(recipe.classes)]
+    if (first, set(metadata.pass_classes)) != (recipe.classes, set(recipe.pass_classes)):
         raise UserError(
             f"{name}: made for classes {metadata.classes} (passing: {metadata.pass_classes}), but "
             f"recipe {recipe.name!r} has {recipe.classes} (passing: {recipe.pass_classes}); "

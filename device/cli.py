@@ -301,21 +301,21 @@ def label(patch: str, class_name: str, config: Config = None, *, operator: str) 
     patch
         Id of the patch, as `questions` lists it.
     class_name
-        One of the recipe's classes.
+        One of the recipe's classes, or of those that the model in use has besides.
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     operator
         Who answers.
     """
-    from device.store import add_label, open_store  # noqa: PLC0415
+    from device.store import add_label, classes_in_use, open_store  # noqa: PLC0415
 
     settings = load_settings(config)
-    if class_name not in settings.recipe.classes:
+    db = open_store(settings.device.data)
+    if class_name not in (classes := classes_in_use(db, settings.recipe)):
         raise UserError(
             f"{class_name}: no class of recipe {settings.recipe.name!r}; "
-            f"its classes: {', '.join(settings.recipe.classes)}"
+            f"its classes: {', '.join(classes)}"
         )
-    db = open_store(settings.device.data)
     add_label(db, patch, class_name, operator)
     db.close()
     print(f"{patch[:12]}: {class_name}")

@@ -212,7 +212,8 @@ class InspectionLoop:
         model_id = None if self._model is None else self._model.id
         self._live.tell(model=model_id, part=now.part, lot=now.lot)
         if asker is None or now.cycle != asker.cycle:
-            return Asker(self._settings, db, now.cycle)
+            classes = None if self._model is None else self._model.metadata.classes
+            return Asker(self._settings, db, now.cycle, classes)
         return asker
 
     def _inspect(self, batch: list[Captured], asker: Asker) -> None:

@@ -351,3 +351,43 @@ def m005_updates(db: Database) -> None:
         ) STRICT
     """.split(";\n"):
         db.execute(statement)
+
+
+@migrations()
+def m006_nights(db: Database) -> None:
+    """What nights did, what models are judged on, and which labels are asked again."""
+    for statement in f"""
+        CREATE TABLE nights (      -- finished ones, in the trainer's store
+            id INTEGER PRIMARY KEY,
+            recipe TEXT NOT NULL,
+            model_id TEXT NOT NULL,  -- what was trained
+            champion_id TEXT,        -- the model in use before; NULL: there was none
+            published INTEGER NOT NULL, -- 1: it went out
+            classes TEXT NOT NULL,   -- JSON, in the order of the outputs
+            labels INTEGER NOT NULL, -- it learnt from
+            last_label INTEGER NOT NULL, -- rowid of the last label there was
+            inputs TEXT NOT NULL,    -- SHA-256 of all it learnt from and was judged by
+            report TEXT NOT NULL,    -- JSON
+            {STAMP}
+        ) STRICT;
+        CREATE INDEX nights_recipe ON nights (recipe);
+        CREATE INDEX nights_model ON nights (model_id);
+        CREATE TABLE golden (      -- patches that models are judged on; a row never changes but
+                                   -- that a later version ends it
+            recipe TEXT NOT NULL,
+            id TEXT NOT NULL,        -- SHA-256 of the pixels
+            class TEXT NOT NULL,
+            png BLOB NOT NULL,
+            since INTEGER NOT NULL,  -- the first version that has it
+            until INTEGER,           -- the first that has it no more
+            PRIMARY KEY (recipe, id, since)
+        ) STRICT;
+        CREATE TABLE second_looks ( -- a label that is asked again while it is the patch's last
+            patch_id TEXT NOT NULL REFERENCES patches(id),
+            label_id TEXT NOT NULL REFERENCES labels(id),
+            reason TEXT NOT NULL,    -- disputed, suspicious, unknown class
+            {STAMP},
+            PRIMARY KEY (patch_id, label_id)
+        ) STRICT
+    """.split(";\n"):
+        db.execute(statement)

@@ -31,8 +31,9 @@ from device.exchange.batch import (
 )
 from device.exchange.collect import reason_of
 from device.exchange.place import Entry, Missing, Place, TooLarge, open_place
-from device.exchange.push import Acknowledgement, Refusal, acknowledgement_name
+from device.exchange.push import Acknowledgement, Doubted, Refusal, acknowledgement_name
 from device.locks import one_at_a_time
+from device.second_look import open_doubts
 from device.store import add_event, exclusive, open_store
 from trainer.open_batch import BatchRefused, open_batch, rows_of
 
@@ -141,13 +142,19 @@ def merge_from(place: Place, db: Database, folder: Path) -> Merged:
         done.batches.append(batch)
         if skew is not None and not batch.refused:
             done.skew_s[batch.device] = skew
-    for (device,) in db.execute("SELECT DISTINCT device FROM merges ORDER BY device").fetchall():
-        acknowledge(place, db, device)
+    acknowledge_all(place, db)
     return done
 
 
+def acknowledge_all(place: Place, db: Database) -> None:
+    """Tell every device what it has not been told yet."""
+    for (device,) in db.execute("SELECT DISTINCT device FROM merges ORDER BY device").fetchall():
+        acknowledge(place, db, device)
+
+
 def acknowledge(place: Place, db: Database, device: str) -> None:
-    """Tell a device what came of its batches, where it has not been told yet."""
+    """Tell a device what came of its batches and which of its labels to ask again, where it has
+    not been told yet."""
     rows = db.execute(
         "SELECT name, outcome, reason FROM merges WHERE device = ? ORDER BY rowid DESC LIMIT ?",
         [device, MANY_BATCHES],
@@ -159,6 +166,7 @@ def acknowledge(place: Place, db: Database, device: str) -> None:
         refused=[
             Refusal(name=n, reason=reason) for n, outcome, reason in rows if outcome != "merged"
         ],
+        doubts=[Doubted(**doubt._asdict()) for doubt in open_doubts(db, device)],
         written_ns=stamp().wall_ns,
     )
     name = acknowledgement_name(device)

@@ -91,7 +91,7 @@ class PatchRow(Row):
     height: Pixels
     png: Annotated[bytes, Field(max_length=1_000_000)]
     truth: Text | None
-    fingerprint: Annotated[bytes, Field(max_length=1000)] | None
+    fingerprint: Annotated[bytes, Field(max_length=10_000)] | None
 
     @model_validator(mode="after")
     def _id_is_that_of_its_pixels(self) -> Self:

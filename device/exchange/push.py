@@ -25,6 +25,7 @@ from device.exchange.batch import (
 from device.exchange.collect import Marks, collect, marks, set_marks
 from device.exchange.place import Missing, Place, TooLarge, open_place
 from device.locks import one_at_a_time
+from device.second_look import Doubt, add_doubts
 from device.store import add_event, exclusive, open_store
 
 LARGEST_ACKNOWLEDGEMENT = 16 * 1024 * 1024
@@ -67,6 +68,16 @@ class Refusal(BaseModel):
     reason: str
 
 
+class Doubted(BaseModel):
+    """A label that the trainer doubts (`device.second_look`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    patch_id: str
+    label_id: str
+    reason: str
+
+
 class Acknowledgement(BaseModel):
     """`acknowledged/<device>.json`: what came of a device's batches. Written by the trainer."""
 
@@ -76,6 +87,8 @@ class Acknowledgement(BaseModel):
     device: str
     merged: list[str]
     refused: list[Refusal]
+    doubts: list[Doubted] = []
+    """Labels of the device that shall be asked again."""
     written_ns: int
     """Wall clock of the trainer."""
 
@@ -163,6 +176,7 @@ def _take_in(place: Place, db: Database, device: str) -> tuple[int, list[str]]:
     reasons = {refusal.name: refusal.reason for refusal in said.refused}
     count, refused = 0, []
     with exclusive(db):
+        add_doubts(db, (Doubt(d.patch_id, d.label_id, d.reason) for d in said.doubts))
         for name in said.merged:
             count += db.execute(
                 "UPDATE batches SET state = 'acknowledged', reason = '' "
@@ -284,9 +298,10 @@ MAY_GO = """
         WHERE l.patch_id = p.id AND b.sequence IS NULL
     )
     AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.patch_id = p.id)
+    AND NOT EXISTS (SELECT 1 FROM second_looks d WHERE d.patch_id = p.id)
 """
-"""Condition on a row `p` of patches: it has answers, the trainer has all of them, and nobody is
-being asked about it again."""
+"""Condition on a row `p` of patches: it has answers, the trainer has all of them, nobody is being
+asked about it, and the trainer never doubted one of them."""
 
 
 def patches_that_may_go(db: Database, limit: int = -1) -> list[str]:

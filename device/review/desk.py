@@ -20,6 +20,7 @@ from device.review.pages import HeatMaps, question_page
 from device.shifts import labels_in_shift, shift_at
 from device.store import (
     Question,
+    classes_in_use,
     exclusive,
     in_force,
     is_labelled,
@@ -52,7 +53,7 @@ def _moment(db: Database) -> tuple[int | None, ...]:
     return tuple(
         db.execute(
             "SELECT (SELECT max(id) FROM cycles), (SELECT max(id) FROM flags), "
-            "(SELECT max(rowid) FROM labels)"
+            "(SELECT max(rowid) FROM labels), (SELECT max(rowid) FROM second_looks)"
         ).fetchone()
     )
 
@@ -155,13 +156,15 @@ class Desk:
                 break
             fresh.append(question)
             have.add(question.patch_id)
+        classes = classes_in_use(db, self.settings.recipe)
         return {
             "questions": [question_page(db, q, self.settings.recipe) for q in fresh],
             "waiting": len(waits),
             "budget_left": left,
             "alerts": alerts(self.settings),
             "undoable": queue.count_undoable(db, message.holder),
-            "names": queue.new_names(db),
+            "names": queue.new_names(db, classes),
+            "classes": classes,
             "model": in_force(db).model_id is not None,
         }
 

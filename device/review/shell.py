@@ -30,15 +30,19 @@ class Shell:
         texts(settings.review.language)
         self.settings = settings
         self._key = key
-        recipe = settings.recipe
-        self.layout: Layout = arrange(
-            *panel_mm(settings.review),
-            answers=len(recipe.classes),
-            frame=recipe.regions != "whole",
-        )
+        self._answers = 0
+        self.layout: Layout
+        self.make_room(len(settings.recipe.classes))
         self._templates = Environment(
             loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, trim_blocks=True
         )
+
+    def make_room(self, answers: int) -> None:
+        """Lay out the panel anew if another number of answers is to be found on it."""
+        if answers != self._answers:
+            review, regions = self.settings.review, self.settings.recipe.regions
+            self.layout = arrange(*panel_mm(review), answers=answers, frame=regions != "whole")
+            self._answers = answers
 
     def language(self, request: Request) -> str:
         """The language that a browser chose, or that of the settings."""

@@ -107,6 +107,8 @@ function take(reply) {
     if (!mine.has(question.patch)) questions.push(load(question));
   }
   known = reply;
+  // Last night's model has other classes: the page is laid out for them anew.
+  if (reply.classes?.join("\n") !== shared.classes.join("\n") && !pending().length) reloadOnce();
 }
 
 // Taps that can be stored while this operator is logged in.
