@@ -10,8 +10,17 @@ from starlette.routing import BaseRoute, Route
 
 from config.errors import UserError
 from device.activation import go_back
+from device.estimate import accuracy
 from device.history import StoredModel, count_models, find_model, models, predecessor
-from device.review.cards import LINE, Card, Texts, pages_of, room_in
+from device.review.cards import (
+    LINE,
+    Card,
+    Texts,
+    accuracy_card,
+    class_accuracy_cards,
+    pages_of,
+    room_in,
+)
 from device.review.charts import Size, compared, number, percent
 from device.review.desk import Desk
 from device.review.guard import checked_form
@@ -51,7 +60,14 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     async def one(request: Request) -> Response:
         t = texts(shell.language(request))
         model, before = await desk.work(lambda db: with_predecessor(db, wanted_model(db, request)))
-        pages = pages_of(model_cards(model, before, size, t), len(shell.layout.cards))
+        k = settings.asking.k
+        found = await desk.work(lambda db: accuracy(db, model.id, k))
+        cards = [
+            *model_cards(model, before, size, t),
+            accuracy_card(found, size, t)._replace(title=t["models-accuracy"]),
+            *class_accuracy_cards(found, size, t),
+        ]
+        pages = pages_of(cards, len(shell.layout.cards))
         page = min(page_number(request.query_params), len(pages) - 1)
         here = f"/models/{model.id}"
         bar = [

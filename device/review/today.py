@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from config.settings import Settings
 from device import day
+from device.estimate import accuracy
 from device.review.cards import (
     Card,
     Texts,
@@ -158,7 +159,18 @@ def cards_of(
         *score_cards(scores, size, t),
         nothing(t["today-accuracy"], t)
         if model_id is None
-        else accuracy_card(day.audited(db, model_id, choice.part, choice.class_name), size, t),
+        else accuracy_card(
+            accuracy(
+                db,
+                model_id,
+                settings.asking.k,
+                part=choice.part,
+                class_name=choice.class_name,
+                per_class=False,
+            ),
+            size,
+            t,
+        ),
         agreement_card(day.operators_agreement(db, time.time_ns()), size, t),
     ]
 
