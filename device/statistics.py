@@ -47,7 +47,11 @@ def beta_cdf(x: float, a: float, b: float) -> float:
     if not 0 < x < 1:
         return float(x >= 1)
     if x > (a + 1) / (a + b + 2):
-        return 1 - beta_cdf(1 - x, b, a)
+        return 1 - _beta_fraction(1 - x, b, a)
+    return _beta_fraction(x, a, b)
+
+
+def _beta_fraction(x: float, a: float, b: float) -> float:
     front = math.exp(
         a * math.log(x) + b * math.log1p(-x) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
     )

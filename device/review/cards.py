@@ -234,18 +234,21 @@ def accuracy_words(share: Share, t: Texts) -> str:
 
 def class_accuracy_cards(found: Accuracy, size: Size, t: Texts) -> list[Card]:
     """How often a model is right in what it calls each class, and finds what is of it."""
-    lines = []
-    for key, shares in (("precision", found.precision), ("recall", found.recall)):
-        for name, share in shares.items():
-            if share.checks >= LEAST:
-                lines.append(
-                    t[f"accuracy-{key}"].format(
-                        name=name,
-                        low=percent(share.low),
-                        high=percent(share.high),
-                        count=number(share.checks),
-                    )
-                )
+    shown = (
+        (t["accuracy-precision"], found.precision),
+        (t["accuracy-recall"], found.recall),
+    )
+    lines = [
+        text.format(
+            name=name,
+            low=percent(share.low),
+            high=percent(share.high),
+            count=number(share.checks),
+        )
+        for text, shares in shown
+        for name, share in shares.items()
+        if share.checks >= LEAST
+    ]
     fit = max(1, int(size.height / LINE))
     return [
         Card(t["accuracy-classes"], t["accuracy-classes-lead"], lines=tuple(lines[i : i + fit]))

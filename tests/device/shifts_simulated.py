@@ -100,15 +100,17 @@ def shift(
     model = new_model(db, name, baselines)
     asker = Asker(settings, db, in_force(db).cycle)
     scores = kls(seen.log_p, baselines)
-    plate = np.empty(0, np.uint8)
+    noise = rng.integers(0, 256, 4_000_000, np.uint8)
+    plate = noise[:0]
     index_of: dict[str, int] = {}
     with db.atomic():
         count_scores(db, model, predicted, scores)
         for i in range(now.patches):
             if seen.same_as[i] == i:
-                plate = rng.integers(0, 256, (200, 200), np.uint8)
+                place = rng.integers(len(noise) - 40_000)
+                plate = noise[place : place + 40_000].reshape(200, 200)
             noisy = plate.copy()
-            noisy[:4] = rng.integers(0, 256, (4, 200), np.uint8)
+            noisy[0] = rng.integers(0, 256, 200, np.uint8)
             kept = asker.choose(
                 noisy[None],
                 [REGION],

@@ -314,11 +314,12 @@ def test_a_few_simulated_shifts_hold_the_truth(tmp_path: Path) -> None:
     assert held(outcomes) >= 7 / 8
     assert width_ratio(outcomes) < 1
     for outcome in outcomes:
-        assert outcome.naive < outcome.truth - 0.05  # what is asked about is hard
-        assert 20 < outcome.found.overall.asked <= 36
+        assert outcome.naive < outcome.truth - 0.02  # what is asked about is hard
+        assert 10 < outcome.found.overall.asked <= 36
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "now",
     [

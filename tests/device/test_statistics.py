@@ -100,3 +100,12 @@ def test_clopper_pearson_as_scipy_has_it(right: float, total: float) -> None:
 @given(st.floats(0.05, 500), st.floats(0.05, 500), st.floats(0, 1))
 def test_the_beta_distribution_as_scipy_has_it(a: float, b: float, x: float) -> None:
     assert beta_cdf(x, a, b) == pytest.approx(beta.cdf(x, a, b), abs=1e-9)
+
+
+@pytest.mark.parametrize("a", [0.5, 1, 7, 60.3])
+def test_the_middle_of_a_beta_distribution(a: float) -> None:
+    assert beta_cdf(0.5, a, a) == pytest.approx(0.5)
+    for b in (1, 3.3, 41):  # where the two branches meet
+        middle = (a + 1) / (a + b + 2)
+        for x in (middle, math.nextafter(middle, 0), math.nextafter(middle, 1)):
+            assert beta_cdf(x, a, b) == pytest.approx(beta.cdf(x, a, b))
