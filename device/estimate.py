@@ -7,7 +7,7 @@ So the patches that a model judged are taken apart into two strata:
   they are follows from the scores alone, so their inclusion probability is 1 and what they show is
   counted, not estimated;
 - the rest: of it only spot checks speak (`audit`), each drawn with a stored probability p. A check
-  weighs 1 / (p · r), r being the share of its cycle's checks that have an answer.
+  weighs 1 / (p · r), r being the share answered of the checks of its predicted class and cycle.
 
 Accuracy is the mean of the two, weighted by their sizes (inverse-probability weighting with a
 certainty stratum); the interval is that of the rest, moved and narrowed by the asked. Why so, what
@@ -30,7 +30,7 @@ LATEST = 2000
 CYCLES = 60
 """Last cycles looked at: what is older hides a change."""
 SMALL_CELL = 5
-"""Answered spot checks of a cycle under which its share of answers is pooled with other cycles'."""
+"""Answered spot checks under which the share of answers is pooled over cycles or classes."""
 HOUR_NS = 3600 * 10**9
 
 
@@ -209,28 +209,40 @@ def weighted_share(drawn: Sequence[Answered], true: str) -> Share:
 
 
 def response_weights(drawn: Sequence[Answered]) -> list[tuple[float, Answered]]:
-    """Each answered check with its weight, 1 / (probability · share answered of its cycle).
+    """Each answered check with its weight, 1 / (probability · share answered of its cell).
 
-    Which checks of a cycle are answered is chance as well: the queue asks them in the order of a
-    random priority. Cycles with few answers share one cell.
+    A cell is a predicted class of a cycle, for the queue asks the first check of every class, then
+    the second of every class, each in the order of a random priority: which ones of a cell have an
+    answer is chance, how many is not. Cells with few answers are pooled over the cycles, and what
+    is still too small over the classes.
     """
-    cells: defaultdict[int, list[Answered]] = defaultdict(list)
+    cells: defaultdict[tuple[int, str], list[Answered]] = defaultdict(list)
     for check in drawn:
-        cells[check.cycle].append(check)
-    pooled: list[Answered] = []
+        cells[check.cycle, check.predicted].append(check)
+    of_class: defaultdict[str, list[Answered]] = defaultdict(list)
+    whole: list[Answered] = []
     groups = []
-    for cell in cells.values():
-        if sum(check.answer is not None for check in cell) < SMALL_CELL:
-            pooled += cell
-        else:
+    for (_, predicted), cell in cells.items():
+        if _many_answers(cell):
             groups.append(cell)
+        else:
+            of_class[predicted] += cell
+    for cell in of_class.values():
+        if _many_answers(cell):
+            groups.append(cell)
+        else:
+            whole += cell
     found = []
-    for cell in [*groups, pooled]:
+    for cell in [*groups, whole]:
         answered = [check for check in cell if check.answer is not None]
         if answered:
             share = sum(1 / c.probability for c in answered) / sum(1 / c.probability for c in cell)
             found += [(1 / (check.probability * share), check) for check in answered]
     return found
+
+
+def _many_answers(cell: Sequence[Answered]) -> bool:
+    return sum(check.answer is not None for check in cell) >= SMALL_CELL
 
 
 def _weighted(found: Iterable[tuple[float, bool]]) -> tuple[Interval, float | None]:

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camera.source import Event, Frame, Report
-from config.settings import PATCH_SIZE, Region
+from config.settings import PATCH_SIZE, Drift, Region
 from device.clock import stamp
+from device.drift_log import EndedBlock, add_block
 from device.store import (
     STORE_FILE,
     Counted,
@@ -87,7 +88,7 @@ class Counts:
     state: dict[str, Any]
 
 
-Item: TypeAlias = KeptFrame | Counts | Event
+Item: TypeAlias = KeptFrame | Counts | EndedBlock | Event
 Encoded: TypeAlias = tuple[KeptFrame, bytes | None, list[bytes]]
 """A frame with its JPEG, where it has one, and the PNGs of its kept patches."""
 
@@ -95,11 +96,16 @@ Encoded: TypeAlias = tuple[KeptFrame, bytes | None, list[bytes]]
 class Keeper:
     """The one writer of the capture loop's process."""
 
-    def __init__(self, folder: Path, device: str, report: Report) -> None:
+    def __init__(
+        self, folder: Path, device: str, report: Report, drift: Drift | None = None
+    ) -> None:
         self._folder = folder
+        self._drift = Drift() if drift is None else drift
         self._device = device
         self._report = report
         self._queue: queue.Queue[Item | None] = queue.Queue(WAITING_ITEMS)
+        self._said: list[Event] = []
+        """What the last transaction found, to be reported once it is committed."""
         self._closing = threading.Event()
         self.paused = threading.Event()
         """Set while the disk takes nothing."""
@@ -161,14 +167,17 @@ class Keeper:
         if self.paused.is_set():
             self.paused.clear()
             self._report(Event("keeping", "the disk takes flagged patches again"))
+        for event in self._said:
+            self._report(event)
         for item in group:
             if isinstance(item, KeptFrame):
                 for patch in item.patches:
                     what = f"{patch.id} {patch.reason} {patch.predicted or '-'} {patch.score:.4f}"
                     self._report(Event("flagged", what))
 
-    def _commit(self, group: list[Encoded | Counts | Event]) -> Exception | None:
+    def _commit(self, group: list[Encoded | Counts | EndedBlock | Event]) -> Exception | None:
         """Store a group in one transaction; what went wrong, if anything did."""
+        self._said = []
         try:
             with explain_errors(self._folder / STORE_FILE), self._db.atomic():
                 for item in group:
@@ -183,8 +192,13 @@ class Keeper:
         jpeg = None if whole else encode_jpeg(image)
         return kept, jpeg, [encode_png(patch.pixels) for patch in kept.patches]
 
-    def _insert(self, item: Encoded | Counts | Event) -> None:
+    def _insert(self, item: Encoded | Counts | EndedBlock | Event) -> None:
         db = self._db
+        if isinstance(item, EndedBlock):
+            for event in add_block(db, item, self._drift):
+                add_event(db, event.kind, event.text)
+                self._said.append(event)
+            return
         if isinstance(item, Event):
             add_event(db, item.kind, item.text)
             return

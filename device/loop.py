@@ -17,6 +17,7 @@ from config.errors import UserError
 from config.settings import Settings
 from device.activation import check_recipe, model_path
 from device.asking import Asker
+from device.drift_watch import Watch
 from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
 from device.kls import score_bins
 from device.live import LiveWriter, Shown
@@ -118,7 +119,8 @@ class InspectionLoop:
         self._report = report
         self._on_frame = on_frame
         self._live = LiveWriter(settings)
-        self._keeper = Keeper(settings.device.data, settings.device.name, self._say)
+        self._keeper = Keeper(settings.device.data, settings.device.name, self._say, settings.drift)
+        self._watch = Watch(settings.drift, settings.recipe)
         source = (
             open_source(settings.camera, settings.recipe.classes, self._event)
             if make_source is None
@@ -164,6 +166,8 @@ class InspectionLoop:
                     asker = self._follow(db, asker)
                     looked = now
                 self._inspect(batch, asker)
+                if (block := self._watch.ended(now)) is not None:
+                    self._keeper.put(block)
                 self.summary.seconds = time.monotonic() - began
                 if now - counted > COUNT_EVERY_S:
                     self._hand_over_counts("running")
@@ -201,6 +205,7 @@ class InspectionLoop:
         self._now = now
         model_id = None if self._model is None else self._model.id
         self._live.tell(model=model_id, part=now.part, lot=now.lot)
+        self._watch.follow(now.part, model_id or "")
         if asker is None or now.cycle != asker.cycle:
             return Asker(self._settings, db, now.cycle)
         return asker
@@ -214,9 +219,8 @@ class InspectionLoop:
         predicted, scores, unsure = [], [], []
         if good and model is not None:
             judged = judge(model, good[0] if len(good) == 1 else np.concatenate(good))
-            self._bins.update(
-                zip(judged.predicted.tolist(), score_bins(judged.scores).tolist(), strict=True)
-            )
+            bins = score_bins(judged.scores)
+            self._bins.update(zip(judged.predicted.tolist(), bins.tolist(), strict=True))
             # Python's own numbers: for the few patches of a frame they are faster than arrays.
             predicted, scores, unsure = (
                 array.tolist() for array in (judged.predicted, judged.scores, judged.unsure)
@@ -231,12 +235,14 @@ class InspectionLoop:
                 self._conclude(captured, "size", None, None)
                 continue
             if judged is None or model is None:
+                self._watch.see(captured, None, None)
                 self._conclude(captured, None, "unsure", None)
                 self._keep(captured, "unsure", None, asker, asker.choose_cold(*cut))
                 continue
             part = slice(stop, stop := stop + len(cut.regions))
             verdict, index = frame_verdict(predicted[part], unsure[part], model.passes)
             name = model.metadata.classes[index] if index >= 0 else None
+            self._watch.see(captured, judged.predicted[part], bins[part])
             self._conclude(captured, None, verdict, name)
             log_p = judged.log_probabilities[part]
             kept = asker.choose(*cut, predicted[part], scores[part], log_p)

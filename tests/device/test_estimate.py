@@ -169,7 +169,7 @@ def test_rarer_draws_weigh_more() -> None:
     assert share[1:3] == clopper_pearson(effective / 2, effective)
 
 
-def test_unanswered_checks_are_made_up_for_by_those_of_their_cycle() -> None:
+def test_unanswered_checks_are_made_up_for_by_those_of_their_cell() -> None:
     drawn = [check(i, cycle=1) for i in range(40)]
     drawn += [check(100 + i, right=False, cycle=2) for i in range(20)]
     drawn += [check(200 + i, cycle=2, kind=None) for i in range(20)]
@@ -181,6 +181,13 @@ def test_unanswered_checks_are_made_up_for_by_those_of_their_cycle() -> None:
     assert [w for w, _ in response_weights([*drawn[:40], check(900, cycle=9, kind=None)])] == [
         10
     ] * 40
+
+
+def test_a_class_of_which_fewer_checks_are_answered_weighs_as_much() -> None:
+    rare = [Answered(1, f"r{i}", "rare", 0.1, CLASS, "pit") for i in range(10)]
+    usual = [check(i, kind=CLASS if i < 10 else None) for i in range(90)]
+    share, _ = share_right([*rare, *usual], [], 1000)
+    assert share.value == pytest.approx(0.9)  # and not half
 
 
 def test_recall_is_of_what_is_truly_of_a_class() -> None:
