@@ -101,9 +101,9 @@ def add_block(db: Database, ended: EndedBlock, settings: Drift) -> list[Event]:
         alarm for alarm in alarms(db, ended.recipe, lasting=True) if alarm.part == ended.part
     ]
     events = _end_alarms(db, open_now, moved)
-    if (kind := kind_of(moved)) is not None and _is_news(
-        db, ended, kind, number, open_now, settings
-    ):
+    kind = kind_of(moved)
+    _keep_largest(db, open_now, kind, moved)
+    if kind is not None and _is_news(db, ended, kind, number, open_now, settings):
         alarm = _raise_alarm(db, ended, kind, moved, number, start)
         events.append(Event("drift", say(alarm)))
     elif not moved:
@@ -156,6 +156,17 @@ def _end_alarms(db: Database, lasting: Sequence[Alarm], moved: Sequence[Moved]) 
             _end(db, alarm.id)
             events.append(Event("drift-ended", f"{alarm.kind}: as in the reference again"))
     return events
+
+
+def _keep_largest(
+    db: Database, lasting: Sequence[Alarm], kind: str | None, moved: Sequence[Moved]
+) -> None:
+    """Let an alarm that lasts say how far it went: at first the windows held few changed blocks."""
+    for alarm in lasting:
+        if alarm.kind == kind and moved[0].size > alarm.moved[0].size:
+            db.execute(
+                "UPDATE drift_alarms SET moved = ? WHERE id = ?", [json.dumps(moved), alarm.id]
+            )
 
 
 def _end(db: Database, alarm: int) -> None:
