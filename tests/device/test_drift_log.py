@@ -224,8 +224,12 @@ def brushed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize(
     ("change", "kind"),
-    [(dimmed, "light"), (blurred, "lens"), (brushed, "material"), (lambda image: image, None)],
-    ids=["light", "lens", "material", "nothing"],
+    [
+        pytest.param(dimmed, "light", id="light"),
+        pytest.param(blurred, "lens", id="lens", marks=pytest.mark.slow),
+        pytest.param(brushed, "material", id="material", marks=pytest.mark.slow),
+        pytest.param(lambda image: image, None, id="nothing"),
+    ],
 )
 def test_a_running_loop_notices(
     settings: Settings,
@@ -277,7 +281,7 @@ def test_the_command(shop: Shop, db: Database, tmp_path: Path) -> None:
     found = json.loads(drift("--json").stdout)
     assert found["alarms"][0]["kind"] == "light"
     assert math.isclose(found["alarms"][0]["moved"][0]["after"], 75, rel_tol=0.05)
-    assert drift("--reset").stderr.startswith("--who: missing")
+    assert drift("--reset").stderr.startswith("millsight: --who: missing")
     assert drift("--part", "P").returncode == 1
     assert "(over since " in drift("--reset", "--who", "Anna").stdout
     assert alarms(db, "default", lasting=True) == []
