@@ -77,7 +77,7 @@ def test_every_page_on_every_panel_in_every_language(
             settle(page)
             following.tap()
             arrive(page, f"page={number + 1}")
-        assert len(set(titles)) == 7
+        assert len(set(titles)) == 8
         for path in ("filter", "shifts", "parts", "classes", "save"):
             page.goto(f"{server.url}today/{path}")
             shown_screen(page, server, f"today-{path}")
