@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from camera.quality import QualityGate
+from camera.quality import Looks, QualityGate
 from camera.source import Frame, Source
 
 WAITING_FRAMES = 16
@@ -22,6 +22,8 @@ class Captured:
     frame: Frame
     fault: str | None
     """Name of its fault, or None if it may be judged."""
+    looks: Looks | None = None
+    """What it looks like; None: it has a fault."""
 
 
 class Capture:
@@ -72,7 +74,8 @@ class Capture:
         end: BaseException | None = None
         try:
             for frame in self._source.frames():
-                self._put(Captured(frame, self._gate.fault(frame.image)))
+                fault = self._gate.fault(frame.image)
+                self._put(Captured(frame, fault, self._gate.looks))
                 if self._stopping.is_set():
                     break
         except BaseException as error:  # noqa: BLE001 - handed to the thread that judges

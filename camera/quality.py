@@ -1,5 +1,7 @@
 """The frame-quality gate: pictures that must not be judged are faults with a name."""
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -28,8 +30,22 @@ DARK, BRIGHT = 4, 251
 """Grey values up to and from which a pixel shows nothing."""
 
 
+class Looks(NamedTuple):
+    """What a frame looks like, in three numbers."""
+
+    mean: float
+    """Of the grey values."""
+    contrast: float
+    """Their standard deviation."""
+    sharpness: float
+    """As `sharpness` has it."""
+
+
 class QualityGate:
     """Judges frame after frame; remembers the last one to know a frozen picture."""
+
+    looks: Looks | None = None
+    """Of the last frame; None: it had a fault."""
 
     def __init__(self, settings: Quality) -> None:
         self._settings = settings
@@ -39,6 +55,7 @@ class QualityGate:
     def fault(self, image: GreyImage) -> str | None:
         """The fault of a frame, uint8 [height, width], or None if it may be judged."""
         settings = self._settings
+        self.looks = None
         if settings.frozen_after and self._same_as_last(image) >= settings.frozen_after:
             return "frozen"
         (mean,), (deviation,) = (value.ravel() for value in cv2.meanStdDev(image))
@@ -58,8 +75,10 @@ class QualityGate:
             return "bright"
         if deviation < settings.min_contrast:
             return "empty"
-        if settings.min_sharpness > 0 and sharpness(image) < settings.min_sharpness:
+        sharp = sharpness(image)
+        if sharp < settings.min_sharpness:
             return "blurred"
+        self.looks = Looks(float(mean), float(deviation), sharp)
         return None
 
     def _same_as_last(self, image: GreyImage) -> int:
