@@ -149,6 +149,12 @@ def test_what_people_answer_counts_and_the_ground_truth_gives_the_rest(
     quick: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "PATIENCE_S", 3.0)
+    opened = tmp_path / "opened"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", str(browser))
+    monkeypatch.setenv("DISPLAY", ":9")
     frames = some_folders(tmp_path / "frames")
 
     def answer_one() -> None:
@@ -166,6 +172,7 @@ def test_what_people_answer_counts_and_the_ground_truth_gives_the_rest(
     person.join()
     pages = re.findall(r"box-\d: review page: http://127\.0\.0\.1:\d+", capsys.readouterr().out)
     assert len(pages) == 2
+    assert pages[0].endswith(opened.read_text().strip().rstrip("/"))
     db = open_store(tmp_path / "demo/office")
     operators = [row[0] for row in db.execute("SELECT operator FROM labels")]
     db.close()
