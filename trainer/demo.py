@@ -125,8 +125,9 @@ def demo(
     Parameters
     ----------
     headless
-        Plain lines and no touch pages: the ground truth answers at once. Without it, the pages
-        open in the desktop's browser, and whoever answers there has 6 s for each answer.
+        Plain lines and no touch pages: the ground truth answers at once. Without it every device
+        has a page, the first one opens in the desktop's browser, and whoever answers there has 6 s
+        for each answer.
     nights
         Nights after the first one.
     frames
@@ -201,11 +202,10 @@ def touch_pages(site: Site, console: Console) -> Iterator[None]:
             config = str(site.config(name))
             command = [sys.executable, "-m", "millsight", "review", "-c", config, "--port", "0"]
             pages.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        for name, page in zip(site.devices, pages, strict=True):
-            assert page.stdout is not None
-            line = page.stdout.readline().strip()
+        lines = [page.stdout.readline().strip() for page in pages if page.stdout is not None]
+        for name, line in zip(site.devices, lines, strict=True):
             console.print(f"{name}: {line} (answer there, or wait)")
-            open_on_desktop(line.split()[-1])
+        open_on_desktop(lines[0].split()[-1])
         yield
     finally:
         for page in pages:
