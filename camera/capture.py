@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from camera.quality import QualityGate
+from camera.quality import Looks, QualityGate
 from camera.source import Frame, Source
 
 WAITING_FRAMES = 16
@@ -22,6 +22,8 @@ class Captured:
     frame: Frame
     fault: str | None
     """Name of its fault, or None if it may be judged."""
+    looks: Looks | None = None
+    """What it looks like; None: it has a fault."""
 
 
 class Capture:
@@ -84,7 +86,7 @@ class Capture:
                 self.dropped += frame.sequence - expected  # lost before they reached us
                 expected = frame.sequence + 1
                 fault = frame.fault or self._gate.fault(frame.image)
-                self._put(Captured(frame, fault))
+                self._put(Captured(frame, fault, None if fault else self._gate.looks))
                 if self._stopping.is_set():
                     break
         except BaseException as error:  # noqa: BLE001 - handed to the thread that judges

@@ -1,5 +1,7 @@
 """The frame-quality gate: pictures that must not be judged are faults with a name."""
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +62,22 @@ DARK, BRIGHT = 4, 251
 """Grey values up to and from which a pixel shows nothing."""
 
 
+class Looks(NamedTuple):
+    """What a frame looks like, in three numbers."""
+
+    mean: float
+    """Of the grey values."""
+    contrast: float
+    """Their standard deviation."""
+    sharpness: float
+    """As `sharpness` has it."""
+
+
 class QualityGate:
     """Judges frame after frame; remembers the last one to know a frozen picture."""
+
+    looks: Looks | None = None
+    """Of the last frame; None: it had a fault."""
 
     def __init__(self, settings: Quality) -> None:
         self._settings = settings
@@ -71,6 +87,7 @@ class QualityGate:
     def fault(self, image: GreyImage) -> str | None:
         """The fault of a frame, uint8 [height, width], or None if it may be judged."""
         settings = self._settings
+        self.looks = None
         repeats = self._same_as_last(image) if settings.frozen_after else 0
         if settings.max_drawn_share < 1 and drawn_share(image) > settings.max_drawn_share:
             return "no-signal"
@@ -81,8 +98,10 @@ class QualityGate:
             return clipped
         if deviation < settings.min_contrast:
             return "empty"
-        if settings.min_sharpness > 0 and sharpness(image) < settings.min_sharpness:
+        sharp = sharpness(image)
+        if sharp < settings.min_sharpness:
             return "blurred"
+        self.looks = Looks(float(mean), float(deviation), sharp)
         return None
 
     def _clipped(self, image: GreyImage, mean: float) -> str | None:

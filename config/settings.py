@@ -126,6 +126,21 @@ class Keeping(Section):
     """Free space under which the pages warn that the disk is nearly full, in megabytes."""
 
 
+class Drift(Section):
+    """When pictures or scores are no longer what they were: a block of frames is compared with the
+    reference, the first blocks of a part and model."""
+
+    block_s: float = Field(default=300, ge=0, le=86400)
+    """Least duration of a block, in seconds."""
+    block_frames: int = Field(default=200, ge=10, le=1000000)
+    """Least number of judged frames in a block."""
+    reference_blocks: int = Field(default=288, ge=24, le=10000)
+    """Blocks that the reference grows to: 288 of five minutes are a day. The spread between them
+    is what counts as usual; until there are many, only large changes are noticed."""
+    quiet_blocks: int = Field(default=288, ge=0, le=100000)
+    """Blocks after an alarm within which another one of the same kind and part is not raised."""
+
+
 class Device(Section):
     """The box beside the machine."""
 
@@ -344,6 +359,7 @@ class Settings(Section):
     recipe: Recipe = Recipe()
     asking: Asking = Asking()
     keeping: Keeping = Keeping()
+    drift: Drift = Drift()
     review: Review = Review()
     trainer: Trainer = Trainer()
     exchange: Exchange = Exchange()
