@@ -39,7 +39,7 @@ from device.verdict import Verdict, frame_verdict, judge
 FRAMES_AT_ONCE = 8
 """Most frames scored together, where that many wait."""
 LOOK_EVERY_S = 0.5
-"""How often the loop looks for a new model or cycle."""
+"""How often the loop looks for a new model or cycle, also while no frame comes."""
 COUNT_EVERY_S = 5.0
 """How often counters and heartbeat are stored: what a power cut may lose."""
 
@@ -56,7 +56,7 @@ class Summary:
     not_kept: int = 0
     """Flags given up because the disk had no room."""
     dropped: int = 0
-    """Frames of a live camera that nobody had time for."""
+    """Frames that nobody had time for, or that were lost on their way."""
     seconds: float = 0.0
     """From the first frame to the last."""
 
@@ -162,17 +162,18 @@ class InspectionLoop:
         began = looked = counted = time.monotonic()
         try:
             asker = self._follow(db, None)
-            for batch in self._capture.batches(FRAMES_AT_ONCE):
+            for batch in self._capture.batches(FRAMES_AT_ONCE, LOOK_EVERY_S):
                 now = time.monotonic()
                 if not self.summary.frames:
                     began = now
                 if now - looked > LOOK_EVERY_S:
                     asker = self._follow(db, asker)
                     looked = now
-                self._inspect(batch, asker)
+                if batch:
+                    self._inspect(batch, asker)
+                    self.summary.seconds = time.monotonic() - began
                 if (block := self._watch.ended(now)) is not None:
                     self._keeper.put(block)
-                self.summary.seconds = time.monotonic() - began
                 if now - counted > COUNT_EVERY_S:
                     self._hand_over_counts("running")
                     counted = now

@@ -337,7 +337,7 @@ def m005_updates(db: Database) -> None:
             judging_s REAL NOT NULL DEFAULT 0, -- spent judging `patches` of them
             patches INTEGER NOT NULL DEFAULT 0,
             mix TEXT NOT NULL DEFAULT '{{}}',    -- JSON: patches per predicted class
-            ended TEXT             -- passed, failed, superseded; NULL: it runs
+            ended TEXT             -- passed, failed; NULL: not by itself
         ) STRICT;
         CREATE TABLE refused (     -- models that are not taken from the exchange
             model_id TEXT PRIMARY KEY,

@@ -41,7 +41,7 @@ def fill_months(
     classes = settings.recipe.classes
     log_p = json.dumps([-1.5] * len(classes))
     db.conn.execute("PRAGMA synchronous = OFF")
-    db.conn.execute("PRAGMA cache_size = -200000")
+    db.conn.execute("PRAGMA cache_size = -1000000")
     for lot in range(500):
         begin_lot(db, f"P{lot % 20}", f"L{lot}", "Anna")
 
