@@ -19,12 +19,8 @@ MOST_STEPS = 2_000_000_000
 """Steps of SQLite's machine that reading a batch may take: a file may lead it in circles."""
 STEPS = 1_000_000
 LONGEST_VALUE = 2_000_000
-READ_ONLY = {
-    sqlite3.SQLITE_SELECT,
-    sqlite3.SQLITE_READ,
-    sqlite3.SQLITE_PRAGMA,
-    sqlite3.SQLITE_FUNCTION,
-}
+READ_ONLY = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ}
+PRAGMAS = {"application_id", "user_version", "integrity_check"}
 
 
 class BatchRefused(Exception):
@@ -63,13 +59,15 @@ def open_batch(path: Path) -> Iterator[sqlite3.Connection]:
         _check_shape(connection)
         yield connection
     except sqlite3.Error as error:
-        raise BatchRefused(f"is damaged: {error}") from None
+        raise BatchRefused(f"is damaged: {_one_line(str(error))}") from None
     finally:
         connection.close()
 
 
-def _only_reading(action: int, *_names: Any) -> int:
-    return sqlite3.SQLITE_OK if action in READ_ONLY else sqlite3.SQLITE_DENY
+def _only_reading(action: int, name: str | None, value: str | None, *_more: Any) -> int:
+    """Let SQLite read tables, and its pragmas that read; deny all else."""
+    pragma = action == sqlite3.SQLITE_PRAGMA and name in PRAGMAS and (value or "1") == "1"
+    return sqlite3.SQLITE_OK if action in READ_ONLY or pragma else sqlite3.SQLITE_DENY
 
 
 def _check_shape(connection: sqlite3.Connection) -> None:
@@ -86,7 +84,11 @@ def _check_shape(connection: sqlite3.Connection) -> None:
     if (application, version) != (APPLICATION_ID, FORMAT):
         raise BatchRefused(f"is marked as format {version}, not {FORMAT}")
     if (said := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
-        raise BatchRefused(f"is damaged: {str(said)[:200]}")
+        raise BatchRefused(f"is damaged: {_one_line(str(said))}")
+
+
+def _one_line(said: str) -> str:
+    return " ".join(said.split())[:200]
 
 
 def rows_of(connection: sqlite3.Connection, table: str) -> Iterator[dict[str, Any]]:

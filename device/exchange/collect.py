@@ -250,11 +250,14 @@ class _Collector:
 
 
 def reason_of(error: ValidationError) -> str:
-    """The first thing that is wrong with a row, in a few words."""
+    """The first thing that is wrong with a row, in a few words.
+
+    A name in it may be the sender's: it cannot begin a new line.
+    """
     first = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(str(part)[:64] for part in first["loc"])
     what = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {what}" if where else what
+    return _plain(f"{where}: {what}" if where else what)
 
 
 FREE_TEXT = {"origin", "text", "reason"}
@@ -263,8 +266,12 @@ FREE_TEXT = {"origin", "text", "reason"}
 
 def _clean(column: str, value: Any) -> Any:
     if column in FREE_TEXT and isinstance(value, str):
-        return re.sub(r"[\x00-\x1f\x7f]", " ", without_passwords(value))[:1000]
+        return _plain(without_passwords(value))
     return value
+
+
+def _plain(words: str) -> str:
+    return re.sub(r"[\x00-\x1f\x7f]", " ", words)[:1000]
 
 
 def _as_dicts(rows: Any) -> Iterator[dict[str, Any]]:

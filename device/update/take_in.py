@@ -11,8 +11,9 @@ from device.activation import activate, check_recipe, model_path, write_durably
 from device.exchange.place import Place
 from device.locks import one_at_a_time
 from device.model import LARGEST_BYTES, Model, load_model, load_model_bytes
-from device.store import add_event, get_state, in_force, refuse, set_state, why_refused
+from device.store import add_event, in_force, refuse, why_refused
 from device.update.client import Client, Refused
+from device.update.memory import last_taken, note_content, note_refusal, note_taken
 from device.update.probation import begin_probation, running_probation
 from device.update.release import (
     LARGEST_CHANNEL,
@@ -26,11 +27,6 @@ from device.update.release import (
     parse,
 )
 from device.update.selftest import check_companion, check_speed
-
-TAKEN = "update taken"
-"""State: the number of the last release that was taken or refused; older ones are not taken."""
-SAID = "update said"
-"""State: the last thing that was told as an event; it is not told twice in a row."""
 
 Step = Callable[[str], None]
 """Told before each step, for tests that kill in between."""
@@ -70,7 +66,7 @@ def choose(db: Database, channel: Channel, device: str) -> Choice:  # noqa: PLR0
         return Choice(None, f"{newest.model[:12]} is not taken: {reason}")
     if withdrawn is not None:
         return Choice(newest, f"{str(in_use)[:12]} was withdrawn: {withdrawn}", withdrawn=True)
-    if newest.number <= (get_state(db, TAKEN) or 0):
+    if newest.number <= last_taken(db):
         return Choice(None, f"{newest.model[:12]} is older than what was in use here")
     if (probation := running_probation(db)) is not None:
         return Choice(
@@ -107,10 +103,10 @@ def take_in(
             if choice.release is not None:
                 _take(db, client, choice.release, choice, settings, step)
         except Refused as refusal:
-            _tell(db, "update-refused", str(refusal))
+            note_refusal(db, str(refusal))
             raise
         if choice.release is None:
-            set_state(db, SAID, "")
+            note_content(db)
         return choice
 
 
@@ -135,7 +131,7 @@ def _take(
     except UserError as error:  # of the model itself: it will not be better tomorrow
         with db.atomic():
             refuse(db, release.model, str(error))
-            set_state(db, TAKEN, max(release.number, get_state(db, TAKEN) or 0))
+            note_taken(db, release.number)
         raise Refused(str(error)) from None
     before = _in_use(db, settings)
     check_speed(model, before, settings.update)
@@ -150,8 +146,8 @@ def _take(
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
     def also(model: Model) -> None:
-        set_state(db, TAKEN, max(release.number, get_state(db, TAKEN) or 0))
-        set_state(db, SAID, "")
+        note_taken(db, release.number)
+        note_content(db)
         add_event(db, "update", f"{model.id[:12]}, release {release.number}: {choice.why}")
         if before is not None and not choice.withdrawn and settings.update.probation_frames:
             begin_probation(db, before.id)
@@ -190,11 +186,3 @@ def _in_use(db: Database, settings: Settings) -> Model | None:
         return load_model(model_path(settings.device.data, model_id), settings.device.threads)
     except UserError:  # its file is lost
         return None
-
-
-def _tell(db: Database, kind: str, text: str) -> None:
-    """Record an event, but not the same one sync after sync."""
-    if get_state(db, SAID) != text:
-        with db.atomic():
-            add_event(db, kind, text)
-            set_state(db, SAID, text)
