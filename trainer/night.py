@@ -39,7 +39,7 @@ from trainer.nights import (
     past_nights,
     record_night,
 )
-from trainer.publish import publish, record_champion, refresh
+from trainer.publish import publish, record_champion, refresh, releases
 from trainer.report import night_report, report_page
 from trainer.retrain import OnStage, OnStep, Retrained, TooFewLabelsError, retrain, training_of
 from trainer.training import Training
@@ -169,7 +169,8 @@ def prepare(db: Database, settings: Settings, training: Training) -> Material:
         UserError: golden patches cannot be used.
     """
     recipe = settings.recipe
-    champion = champion_of(db, settings)
+    withdrawn = {r.model for r in releases(settings) if r.withdrawn is not None}
+    champion = champion_of(db, settings, withdrawn)
     last = last_label(db)
     in_use = None if champion is None else champion.metadata.classes
     classes = classes_of_tonight(db, recipe, in_use, settings.trainer.least_new_class)
