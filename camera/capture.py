@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from camera.quality import QualityGate
+from camera.quality import Looks, QualityGate
 from camera.source import Frame, Source
 
 WAITING_FRAMES = 16
@@ -22,13 +22,16 @@ class Captured:
     frame: Frame
     fault: str | None
     """Name of its fault, or None if it may be judged."""
+    looks: Looks | None = None
+    """What it looks like; None: it has a fault."""
 
 
 class Capture:
     """Reads ahead on a thread while frames are judged.
 
-    A live source drops its oldest waiting frame when the reader is slow (`dropped` counts them);
-    any other source waits, so that every frame of a folder is judged.
+    A live source drops its oldest waiting frame when the reader is slow; any other source waits,
+    so that every frame of a folder is judged. `dropped` counts what was dropped here, and gaps in
+    the source's numbers.
     """
 
     def __init__(self, source: Source, gate: QualityGate) -> None:
@@ -40,8 +43,11 @@ class Capture:
         self.dropped = 0
         self._thread = threading.Thread(target=self._read, name="capture", daemon=True)
 
-    def batches(self, most: int) -> Iterator[list[Captured]]:
+    def batches(self, most: int, wait_s: float | None = None) -> Iterator[list[Captured]]:
         """Yield what waits, at least one frame and at most `most`, until the source ends.
+
+        Where no frame comes for `wait_s` seconds, yield an empty list, so that the reader can see
+        to other things.
 
         Raises:
             Whatever the source raised on its thread, after the frames before it.
@@ -50,7 +56,11 @@ class Capture:
         ended = False
         try:
             while not ended:
-                items = [self._queue.get()]
+                try:
+                    items = [self._queue.get(timeout=wait_s)]
+                except queue.Empty:
+                    yield []
+                    continue
                 with contextlib.suppress(queue.Empty):
                     while len(items) < most and isinstance(items[-1], Captured):
                         items.append(self._queue.get_nowait())
@@ -71,8 +81,12 @@ class Capture:
     def _read(self) -> None:
         end: BaseException | None = None
         try:
+            expected = 0
             for frame in self._source.frames():
-                self._put(Captured(frame, self._gate.fault(frame.image)))
+                self.dropped += frame.sequence - expected  # lost before they reached us
+                expected = frame.sequence + 1
+                fault = frame.fault or self._gate.fault(frame.image)
+                self._put(Captured(frame, fault, None if fault else self._gate.looks))
                 if self._stopping.is_set():
                     break
         except BaseException as error:  # noqa: BLE001 - handed to the thread that judges

@@ -13,18 +13,15 @@ from sqlite_utils import Database
 from device.kls import LEAST_BIN, MOST_BIN, bin_edge
 from device.shifts import Shift
 from device.statistics import Agreement, Rating, agreement
-from device.store import CANT_TELL, CLASS, SOMETHING_NEW, UNDONE
 
 MINUTE_NS = 60 * 10**9
 HOUR_NS = 60 * MINUTE_NS
 QUARTER = 15
 """Minutes."""
+USUAL_HOURS = 48
+"""How far before a shift the scores are taken that its own are held against: every shift twice."""
 AGREEMENT_NS = 28 * 24 * HOUR_NS
 """How far back repeated questions count: people, and what they learnt, change."""
-
-
-LATEST, LOOKED_AT = 2000, 10_000
-"""Spot checks that accuracy is estimated from: more would hardly narrow it, and hide a drift."""
 
 
 class Choice(NamedTuple):
@@ -125,6 +122,8 @@ class ScoresOf(NamedTuple):
     """Patches per bin, from `LEAST_BIN` to `MOST_BIN`."""
     threshold: float | None
     """Above it a patch is unsure; None: every patch is."""
+    usual: list[int]
+    """The same bins over the `USUAL_HOURS` before: what this model usually found."""
 
     @property
     def patches(self) -> int:
@@ -133,22 +132,30 @@ class ScoresOf(NamedTuple):
 
     @property
     def share_over(self) -> float | None:
-        """About which share is over the threshold; None: there is no patch.
+        """About which share is over the threshold; None: there is no patch."""
+        return _share_over(self.bins, self.threshold)
 
-        Of the bin that holds the threshold the part above it, by the logarithm.
-        """
-        if not self.patches:
-            return None
-        if self.threshold is None:
-            return 1.0
-        over = 0.0
-        for number, patches in enumerate(self.bins, LEAST_BIN):
-            low, high = bin_edge(number), bin_edge(number + 1)
-            if self.threshold <= low:
-                over += patches
-            elif self.threshold < high:
-                over += patches * math.log(high / self.threshold) / math.log(high / low)
-        return over / self.patches
+    @property
+    def usual_over(self) -> float | None:
+        """The same of what was before."""
+        return _share_over(self.usual, self.threshold)
+
+
+def _share_over(bins: list[int], threshold: float | None) -> float | None:
+    """Of the bin that holds the threshold the part above it counts, by the logarithm."""
+    total = sum(bins)
+    if not total:
+        return None
+    if threshold is None:
+        return 1.0
+    over = 0.0
+    for number, patches in enumerate(bins, LEAST_BIN):
+        low, high = bin_edge(number), bin_edge(number + 1)
+        if threshold <= low:
+            over += patches
+        elif threshold < high:
+            over += patches * math.log(high / threshold) / math.log(high / low)
+    return over / total
 
 
 def scores(db: Database, model_id: str, choice: Choice) -> list[ScoresOf]:
@@ -162,79 +169,25 @@ def scores(db: Database, model_id: str, choice: Choice) -> list[ScoresOf]:
         [model_id, choice.class_name],
     ).fetchall()
     begin, end = (ns // HOUR_NS for ns in choice.shift)
-    rows = db.execute(
-        """
-        SELECT class, bin, sum(patches) FROM scores
-        WHERE hour >= :begin AND hour < :end AND model_id = :model
-            AND (:part IS NULL OR part = :part)
-        GROUP BY class, bin
-        """,
-        choice.values() | {"begin": begin, "end": end, "model": model_id},
-    )
-    found = {(name, number): patches for name, number, patches in rows}
-    numbers = range(LEAST_BIN, MOST_BIN + 1)
-    return [
-        ScoresOf(name, [found.get((name, number), 0) for number in numbers], threshold)
-        for name, threshold in thresholds
-    ]
 
+    def patches_of(first: int, last: int) -> dict[str, list[int]]:
+        rows = db.execute(
+            """
+            SELECT class, bin, sum(patches) FROM scores
+            WHERE hour >= :begin AND hour < :end AND model_id = :model
+                AND (:part IS NULL OR part = :part)
+            GROUP BY class, bin
+            """,
+            choice.values() | {"begin": first, "end": last, "model": model_id},
+        )
+        found = {name: [0] * (MOST_BIN - LEAST_BIN + 1) for name, _ in thresholds}
+        for name, number, patches in rows:
+            if name in found:
+                found[name][number - LEAST_BIN] = patches
+        return found
 
-class Audited(NamedTuple):
-    """What operators said of a model's spot checks."""
-
-    right: int
-    total: int
-    """Spot checks with an answer that tells whether the model was right."""
-    cant_tell: int
-    undone: int
-
-
-def audited(
-    db: Database, model_id: str, part: str | None = None, class_name: str | None = None
-) -> Audited:
-    """Compare what a model predicted of patches drawn by chance with their last answers.
-
-    Of the `LATEST` that have an answer, among the `LOOKED_AT` last ones.
-    Something new is an answer that the model was wrong. A patch whose near-identical one was
-    asked about instead has that one's answer. Repeats are left out.
-    """
-    rows = db.execute(
-        """
-        SELECT answer, same, count(*) FROM (
-            SELECT l.answer, l.class = checks.predicted AS same
-            FROM (
-                SELECT id, cycle, frame_id, patch_id, predicted, alike
-                FROM flags INDEXED BY flags_audit
-                -- no frame of a model is in a cycle from before it first came
-                WHERE reason = 'audit'
-                    AND cycle >= (SELECT min(id) FROM cycles WHERE reason LIKE :first)
-                ORDER BY cycle DESC, id DESC LIMIT :looked_at
-            ) checks
-            CROSS JOIN frames r INDEXED BY frames_facts ON r.id = checks.frame_id
-            CROSS JOIN labels l ON l.rowid = (
-                SELECT max(rowid) FROM labels
-                WHERE patch_id = coalesce(checks.alike, checks.patch_id) AND NOT repeat)
-            WHERE r.model_id = :model
-                AND (:part IS NULL OR r.part = :part)
-                AND (:class IS NULL OR checks.predicted = :class)
-            ORDER BY checks.cycle DESC, checks.id DESC LIMIT :latest)
-        GROUP BY 1, 2
-        """,
-        {
-            "model": model_id,
-            "first": f"model {model_id[:12]}:%",
-            "part": part,
-            "class": class_name,
-            "latest": LATEST,
-            "looked_at": LOOKED_AT,
-        },
-    )
-    kinds: Counter[tuple[str, bool]] = Counter()
-    for answer, same, count in rows:
-        kinds[answer, answer == CLASS and bool(same)] += count
-    right = kinds[CLASS, True]
-    wrong = kinds[CLASS, False] + kinds[SOMETHING_NEW, False]
-    return Audited(right, right + wrong, kinds[CANT_TELL, False], kinds[UNDONE, False])
+    now, usual = patches_of(begin, end), patches_of(begin - USUAL_HOURS, begin)
+    return [ScoresOf(name, now[name], threshold, usual[name]) for name, threshold in thresholds]
 
 
 def operators_agreement(db: Database, now_ns: int) -> Agreement:

@@ -16,6 +16,7 @@ from camera.source import Event, Report, Source
 from config.errors import UserError
 from config.settings import Settings
 from device.asking import Asker
+from device.drift_watch import Watch
 from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
 from device.kls import score_bins
 from device.live import LiveWriter, Shown
@@ -38,7 +39,7 @@ from device.verdict import Verdict, frame_verdict, judge
 FRAMES_AT_ONCE = 8
 """Most frames scored together, where that many wait."""
 LOOK_EVERY_S = 0.5
-"""How often the loop looks for a new model or cycle."""
+"""How often the loop looks for a new model or cycle, also while no frame comes."""
 COUNT_EVERY_S = 5.0
 """How often counters and heartbeat are stored: what a power cut may lose."""
 
@@ -55,7 +56,7 @@ class Summary:
     not_kept: int = 0
     """Flags given up because the disk had no room."""
     dropped: int = 0
-    """Frames of a live camera that nobody had time for."""
+    """Frames that nobody had time for, or that were lost on their way."""
     seconds: float = 0.0
     """From the first frame to the last."""
 
@@ -120,6 +121,7 @@ class InspectionLoop:
         self._on_frame = on_frame
         self._live = LiveWriter(settings)
         self._keeper = Keeper(settings, self._say)
+        self._watch = Watch(settings.drift, settings.recipe)
         self._loader = ModelLoader(settings)
         source = (
             open_source(settings.camera, settings.recipe.classes, self._event)
@@ -160,15 +162,18 @@ class InspectionLoop:
         began = looked = counted = time.monotonic()
         try:
             asker = self._follow(db, None)
-            for batch in self._capture.batches(FRAMES_AT_ONCE):
+            for batch in self._capture.batches(FRAMES_AT_ONCE, LOOK_EVERY_S):
                 now = time.monotonic()
                 if not self.summary.frames:
                     began = now
                 if now - looked > LOOK_EVERY_S:
                     asker = self._follow(db, asker)
                     looked = now
-                self._inspect(batch, asker)
-                self.summary.seconds = time.monotonic() - began
+                if batch:
+                    self._inspect(batch, asker)
+                    self.summary.seconds = time.monotonic() - began
+                if (block := self._watch.ended(now)) is not None:
+                    self._keeper.put(block)
                 if now - counted > COUNT_EVERY_S:
                     self._hand_over_counts("running")
                     counted = now
@@ -211,6 +216,7 @@ class InspectionLoop:
         self._now = now
         model_id = None if self._model is None else self._model.id
         self._live.tell(model=model_id, part=now.part, lot=now.lot)
+        self._watch.follow(now.part, model_id or "")
         if asker is None or now.cycle != asker.cycle:
             classes = None if self._model is None else self._model.metadata.classes
             return Asker(self._settings, db, now.cycle, classes)
@@ -228,9 +234,8 @@ class InspectionLoop:
             judged = judge(model, good[0] if len(good) == 1 else np.concatenate(good))
             self._judging_of(model).seconds += time.perf_counter() - began
             self._judging_of(model).patches += len(judged.predicted)
-            self._bins.update(
-                zip(judged.predicted.tolist(), score_bins(judged.scores).tolist(), strict=True)
-            )
+            bins = score_bins(judged.scores)
+            self._bins.update(zip(judged.predicted.tolist(), bins.tolist(), strict=True))
             # Python's own numbers: for the few patches of a frame they are faster than arrays.
             predicted, scores, unsure = (
                 array.tolist() for array in (judged.predicted, judged.scores, judged.unsure)
@@ -245,6 +250,7 @@ class InspectionLoop:
                 self._conclude(captured, "size", None, None)
                 continue
             if judged is None or model is None:
+                self._watch.see(captured, None, None)
                 self._conclude(captured, None, "unsure", None)
                 self._keep(captured, "unsure", None, asker, asker.choose_cold(*cut))
                 continue
@@ -254,6 +260,7 @@ class InspectionLoop:
             noted.frames += 1
             noted.unsure += verdict == "unsure"
             name = model.metadata.classes[index] if index >= 0 else None
+            self._watch.see(captured, judged.predicted[part], bins[part])
             self._conclude(captured, None, verdict, name)
             log_p = judged.log_probabilities[part]
             kept = asker.choose(*cut, predicted[part], scores[part], log_p)

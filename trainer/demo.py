@@ -8,10 +8,12 @@ step is the command that runs on a shop floor, in a process of its own.
 
 import contextlib
 import json
+import os
 import secrets
 import subprocess
 import sys
 import time
+import webbrowser
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -123,8 +125,9 @@ def demo(
     Parameters
     ----------
     headless
-        Plain lines and no touch pages: the ground truth answers at once. Without it, whoever
-        answers on the pages has 6 s for each answer.
+        Plain lines and no touch pages: the ground truth answers at once. Without it every device
+        has a page, the first one opens in the desktop's browser, and whoever answers there has 6 s
+        for each answer.
     nights
         Nights after the first one.
     frames
@@ -199,14 +202,22 @@ def touch_pages(site: Site, console: Console) -> Iterator[None]:
             config = str(site.config(name))
             command = [sys.executable, "-m", "millsight", "review", "-c", config, "--port", "0"]
             pages.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        for name, page in zip(site.devices, pages, strict=True):
-            assert page.stdout is not None
-            console.print(f"{name}: {page.stdout.readline().strip()} (answer there, or wait)")
+        lines = [page.stdout.readline().strip() for page in pages if page.stdout is not None]
+        for name, line in zip(site.devices, lines, strict=True):
+            console.print(f"{name}: {line} (answer there, or wait)")
+        open_on_desktop(lines[0].split()[-1])
         yield
     finally:
         for page in pages:
             page.terminate()
             page.communicate()
+
+
+def open_on_desktop(url: str) -> None:
+    """Open a page in the browser of this desktop; where there is none, nothing opens."""
+    graphical = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if graphical or not sys.platform.startswith("linux"):
+        webbrowser.open(url)
 
 
 def live_one_day(

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from config.settings import Settings
 from device.review import people, queue
 from device.review.alerts import alerts
+from device.review.edition import edition_of
 from device.review.guard import secret_key, session_of
 from device.review.messages import Message, TakeBack, Tap
 from device.review.pages import HeatMaps, question_page
@@ -77,6 +78,7 @@ class Desk:
         self._thread = ThreadPoolExecutor(1, "review-store")
         self.key = secret_key(self._db)
         self.heat = HeatMaps(settings)
+        self.edition = edition_of(settings)
 
     async def work(self, task: Callable[[Database], T]) -> T:
         """Do something with the store.
@@ -159,6 +161,7 @@ class Desk:
         classes = classes_in_use(db, self.settings.recipe)
         return {
             "questions": [question_page(db, q, self.settings.recipe) for q in fresh],
+            "edition": self.edition,
             "waiting": len(waits),
             "budget_left": left,
             "alerts": alerts(self.settings),

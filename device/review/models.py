@@ -1,5 +1,6 @@
-"""The Models page: the models of this device, what each is, and the way back to an earlier one."""
+"""The Models page: the last night, the device's models, each of them, and the way back to one."""
 
+import asyncio
 from datetime import datetime
 from textwrap import wrap
 
@@ -11,13 +12,24 @@ from starlette.routing import BaseRoute, Route
 
 from config.errors import UserError
 from device.activation import go_back
+from device.estimate import accuracy
 from device.history import StoredModel, count_models, find_model, models, predecessor
-from device.review.cards import LINE, Card, Texts, pages_of, room_in
+from device.nights import last_night
+from device.review.cards import (
+    LINE,
+    Card,
+    Texts,
+    accuracy_card,
+    class_accuracy_cards,
+    pages_of,
+    room_in,
+)
 from device.review.charts import Size, compared, number, percent
 from device.review.desk import Desk
 from device.review.guard import checked_form
+from device.review.night import night_cell
 from device.review.shell import Shell
-from device.review.texts import texts
+from device.review.texts import class_word, texts
 from device.review.view import Cell, page_number
 from device.update.memory import last_refusal
 
@@ -38,15 +50,20 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     async def index(request: Request) -> Response:
         t = texts(shell.language(request))
         wanted = page_number(request.query_params)
-        count = await desk.work(count_models)
+        night = await asyncio.to_thread(last_night, settings)
+        first = [] if night is None else [night_cell(night, t)]
+        count = len(first) + await desk.work(count_models)
         pages = max(1, -(-count // (fit - 1)))
         page = min(wanted, pages - 1)
-        found = await desk.work(lambda db: models(db, fit - 1, page * (fit - 1)))
+        start = page * (fit - 1) - len(first)
+        room = fit - 1 + min(0, start)
+        found = await desk.work(lambda db: models(db, room, max(0, start)))
+        cells = [*first[: fit - 1 - room], *(model_cell(model, t) for model in found)]
         return shell.render(
             request,
             "models.html",
             tab="models",
-            cells=[model_cell(model, t) for model in found],
+            cells=cells,
             following=f"/models?page={(page + 1) % pages}" if pages > 1 else None,
         )
 
@@ -54,7 +71,13 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
         t = texts(shell.language(request))
         model, before = await desk.work(lambda db: with_predecessor(db, wanted_model(db, request)))
         refusal = await desk.work(last_refusal) if model.in_use else ""
-        cards = model_cards(model, before, size, t)
+        k = settings.asking.k
+        found = await desk.work(lambda db: accuracy(db, model.id, k))
+        cards = [
+            *model_cards(model, before, size, t),
+            accuracy_card(found, size, t)._replace(title=t["models-accuracy"]),
+            *class_accuracy_cards(found, size, t),
+        ]
         cards[1:1] = update_cards(model, refusal, settings.update.probation_frames, size, t)
         pages = pages_of(cards, len(shell.layout.cards))
         page = min(page_number(request.query_params), len(pages) - 1)
@@ -278,7 +301,9 @@ def threshold_cards(
     old = dict(zip(before.metadata.classes, before.metadata.thresholds, strict=True))
     lines = [
         t["models-threshold"].format(
-            name=name, before=words(old[name]) if name in old else "–", now=words(value)
+            name=class_word(name, t),
+            before=words(old[name]) if name in old else "–",
+            now=words(value),
         )
         for name, value in zip(model.metadata.classes, model.metadata.thresholds, strict=True)
     ]

@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from config.settings import Settings
+from device.review.edition import edition_of
 from device.review.guard import COOKIE, session_of, token_of
 from device.review.layout import TABS, Layout, arrange, panel_mm
-from device.review.texts import languages, texts
+from device.review.texts import class_word, languages, texts
 
 FOLDER = Path(__file__).parent
 LANGUAGE_COOKIE = "millsight-language"
@@ -30,6 +31,7 @@ class Shell:
         texts(settings.review.language)
         self.settings = settings
         self._key = key
+        self.edition = edition_of(settings)
         self._answers = 0
         self.layout: Layout
         self.make_room(len(settings.recipe.classes))
@@ -57,6 +59,8 @@ class Shell:
             language=language,
             layout=self.layout,
             settings=self.settings,
+            edition=self.edition,
+            class_word=class_word,
             **values,
         )
 

@@ -12,6 +12,8 @@ from starlette.routing import BaseRoute, Route
 
 from config.settings import Settings
 from device import day
+from device.drift_log import alarms
+from device.estimate import accuracy
 from device.review.cards import (
     Card,
     Texts,
@@ -27,11 +29,12 @@ from device.review.cards import (
     span,
     verdict_card,
 )
+from device.review.changes import changed_card
 from device.review.charts import Size
 from device.review.desk import Desk
 from device.review.downloads import answers_csv, counters_csv, pictures_zip
 from device.review.shell import Shell
-from device.review.texts import texts
+from device.review.texts import class_word, texts
 from device.review.view import Cell, View, paged, read_view
 from device.shifts import labels_in_shift
 from device.store import in_force
@@ -117,7 +120,7 @@ def heading_of(view: View, t: Texts) -> str:
         [
             span(choice.shift),
             *([] if choice.part is None else [choice.part or t["today-unnamed"]]),
-            *([] if choice.class_name is None else [choice.class_name]),
+            *([] if choice.class_name is None else [class_word(choice.class_name, t)]),
         ]
     )
 
@@ -150,7 +153,14 @@ def cards_of(
     model_id = in_force(db).model_id
     scores = [] if model_id is None else day.scores(db, model_id, choice)
     given = labels_in_shift(db, choice.shift)
+    changes = [
+        alarm
+        for alarm in alarms(db, settings.recipe.name, since_ns=choice.shift.begin_ns)
+        if alarm.wall_ns < choice.shift.end_ns
+    ]
+    lasting = alarms(db, settings.recipe.name, lasting=True)
     return [
+        *([changed_card(lasting, t)] if lasting else []),
         verdict_card(day.verdicts(db, choice), choice, size, t),
         defect_card(day.defects(db, choice), size, t),
         asked_card(shares, choice.shift, size, t),
@@ -158,8 +168,20 @@ def cards_of(
         *score_cards(scores, size, t),
         nothing(t["today-accuracy"], t)
         if model_id is None
-        else accuracy_card(day.audited(db, model_id, choice.part, choice.class_name), size, t),
+        else accuracy_card(
+            accuracy(
+                db,
+                model_id,
+                settings.asking.k,
+                part=choice.part,
+                class_name=choice.class_name,
+                per_class=False,
+            ),
+            size,
+            t,
+        ),
         agreement_card(day.operators_agreement(db, time.time_ns()), size, t),
+        *([] if lasting else [changed_card(changes, t)]),
     ]
 
 
@@ -167,10 +189,11 @@ def filters(_db: Database, view: View, t: Texts) -> list[Cell]:
     """What can be chosen, and what is."""
     choice = view.choice
     part = t["today-all"] if choice.part is None else choice.part or t["today-unnamed"]
+    which = t["today-all"] if choice.class_name is None else class_word(choice.class_name, t)
     return [
         Cell(t["today-shift"], span(choice.shift), view.link("/today/shifts")),
         Cell(t["today-part"], part, view.link("/today/parts")),
-        Cell(t["today-class"], choice.class_name or t["today-all"], view.link("/today/classes")),
+        Cell(t["today-class"], which, view.link("/today/classes")),
     ]
 
 
@@ -205,7 +228,12 @@ def class_cells(settings: Settings) -> Callable[[Database, View, Texts], list[Ce
         return [
             Cell(t["today-all"], "", view.link("/today", **{"class": None}), chosen is None),
             *(
-                Cell(name, "", view.link("/today", **{"class": name}), chosen == name)
+                Cell(
+                    class_word(name, t),
+                    "",
+                    view.link("/today", **{"class": name}),
+                    chosen == name,
+                )
                 for name in settings.recipe.classes
             ),
         ]
@@ -218,6 +246,7 @@ def save_cells(_db: Database, view: View, t: Texts) -> list[Cell]:
     of_what = heading_of(view, t)
     return [
         Cell(t["today-lots"], "", "/lots"),
+        Cell(t["drift-title"], "", "/drift"),
         Cell(t["today-save-counters"], of_what, view.link("/today/counters.csv")),
         Cell(t["today-save-answers"], of_what, view.link("/today/answers.csv")),
         Cell(t["today-save-pictures"], of_what, view.link("/today/pictures.zip")),
