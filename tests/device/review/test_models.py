@@ -20,6 +20,7 @@ from device.update.probation import Judging, begin_probation, note_judged
 from tests.device.conftest import model_file
 from tests.device.review.conftest import Server, copied, serving
 from tests.device.review.glass import (
+    PANELS,
     arrive,
     on_every_glass,
     on_panel,
