@@ -39,13 +39,13 @@ class Watch:
             return
         if not self._gathering.frames:
             self._began = time.monotonic()
-            self._usual = captured.frame.image
+            self._usual = captured.frame.image.copy()  # the camera may use its memory again
         self._gathering.add_frame(*captured.looks)
         if predicted is None or bins is None:
             return
         self._gathering.add_scores(predicted, bins)
         if (highest := int(bins.max())) > self._highest:
-            self._highest, self._odd = highest, captured.frame.image
+            self._highest, self._odd = highest, captured.frame.image.copy()
 
     def ended(self, now: float) -> EndedBlock | None:
         """The block, if it is long enough at this moment of the monotonic clock; else None."""
