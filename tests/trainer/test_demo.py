@@ -80,6 +80,7 @@ def test_a_life_on_any_folder_of_class_folders(quick: None, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("kind", [S3Server, SftpServer])
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_the_same_life_over_a_server(quick: None, kind: type[Server], tmp_path: Path) -> None:
     frames, out = some_folders(tmp_path / "frames"), tmp_path / "out.json"
     with running(kind, tmp_path / "server") as server:
