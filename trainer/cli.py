@@ -10,6 +10,7 @@ from config.errors import UserError
 from config.load import load_settings
 
 app = App(name="trainer", help="Train models from labelled patches.")
+app.command("trainer.lab.cli:experiment", name="experiment")
 
 
 @app.command
