@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from config.errors import UserError
-from trainer.lab.arms import Arm
+from trainer.lab.arms import FEW_SHARES, Arm
 from trainer.lab.protocol import LabData
 from trainer.training import has_bfloat16
 
@@ -29,13 +30,29 @@ def load_arm(folder: Path, data: LabData, arm: Arm, seed: int) -> dict[str, Any]
     """
     path = arm_file(folder, data, arm, seed)
     if not path.is_file():
-        return None
+        return _beginning(folder, data, arm, seed)
     try:
         result = json.loads(path.read_text())
         fits = result["data"] == data.digest and result["settings"] == arm.settings()
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a result of the laboratory; delete it") from error
     return result if fits else None
+
+
+def _beginning(folder: Path, data: LabData, arm: Arm, seed: int) -> dict[str, Any] | None:
+    """The first rounds of the same arm on the longer schedule, which are the same."""
+    if arm.schedule != "few":
+        return None
+    longer = load_arm(folder, data, replace(arm, schedule="best"), seed)
+    if longer is None:
+        return None
+    rounds = longer["rounds"][: len(FEW_SHARES)]
+    seconds = sum(here["seconds"] for here in rounds)  # of training only
+    return (
+        longer
+        | {"arm": arm.name, "settings": arm.settings(), "rounds": rounds}
+        | {"seconds": round(seconds, 1)}
+    )
 
 
 def save_arm(

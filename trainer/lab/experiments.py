@@ -6,7 +6,7 @@ from typing import Any
 
 from config.errors import UserError
 from trainer.lab import paper, reports
-from trainer.lab.arms import Arm
+from trainer.lab.arms import FEW_SHARES, Arm
 from trainer.lab.figures import accuracy_curves, epoch_curves
 from trainer.lab.learners import CLASSIFIERS
 from trainer.lab.milling import VARIANTS
@@ -103,11 +103,14 @@ TRACES: dict[str, Job] = {
 MILLING_TRACES: dict[str, Job] = {
     "GAPC": ("milling-neu", Arm("paper", schedule="half", trace=True))
 }
-BEST_JOBS: dict[str, Job] = {
-    name: ("", Arm("best", strategy=strategy, schedule="best")) for name, strategy in BEYOND.items()
+LONG_JOBS: dict[str, Job] = {
+    name: ("", Arm("best", strategy=BEYOND[name], schedule="best")) for name in ("KLS", "RS")
 }
-OTHER_JOBS: dict[str, Job] = {
-    "KLS with unlabelled patches": ("", Arm("consistency", schedule="few")),
+FEW_JOBS: dict[str, Job] = {
+    name: ("", Arm("best", strategy=strategy, schedule="few")) for name, strategy in BEYOND.items()
+}
+FEW_JOBS["KLS with unlabelled patches"] = ("", Arm("consistency", schedule="few"))
+RIVALS: dict[str, Job] = {
     "HOG + LBP, KLS": ("", Arm("handmade", "hog+lbp", schedule="best")),
     "HOG + LBP, RS": ("", Arm("handmade", "hog+lbp", "rs", schedule="best")),
 }
@@ -115,10 +118,13 @@ PAPER_KLS: dict[str, Job] = {"GAPC, paper's recipe": ("", Arm("paper"))}
 
 
 def _beyond_tables(results: Results, images: int) -> list[Table]:
-    own = {"millsight's recipe": BEST_JOBS["KLS"]}
+    own = {"millsight's recipe": LONG_JOBS["KLS"]}
     return [
         reports.accuracy_over_labels(
-            results, BEST_JOBS | OTHER_JOBS, "Beyond the paper: millsight's recipe and rivals"
+            results, LONG_JOBS | RIVALS, "Accuracy against labels: millsight's recipe and a rival"
+        ),
+        reports.accuracy_over_labels(
+            results, FEW_JOBS, "Which questions, with few labels", FEW_SHARES
         ),
         reports.stopping(results, PAPER_KLS | own, images),
         reports.weaknesses(results, PAPER_KLS | own),
@@ -128,7 +134,7 @@ def _beyond_tables(results: Results, images: int) -> list[Table]:
 def _beyond_figures(results: Results) -> dict[str, Any]:
     curves = {
         name: curve
-        for name, job in (BEST_JOBS | OTHER_JOBS | PAPER_KLS).items()
+        for name, job in (LONG_JOBS | RIVALS | PAPER_KLS).items()
         if (curve := per_round(results.of(job), "accuracy"))
     }
     title = "Accuracy against labels"
@@ -157,7 +163,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "table5": Experiment(
         "Whole methods",
-        [*PAPER_KLS.values(), ("", Arm("paper", schedule="all")), BEST_JOBS["KLS"]],
+        [*PAPER_KLS.values(), ("", Arm("paper", schedule="all")), LONG_JOBS["KLS"]],
         lambda results, _: reports.table_5(results),
     ),
     "table7": Experiment(
@@ -184,7 +190,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "beyond": Experiment(
         "Beyond the paper",
-        [*BEST_JOBS.values(), *OTHER_JOBS.values(), *PAPER_KLS.values()],
+        [*LONG_JOBS.values(), *PAPER_KLS.values(), *FEW_JOBS.values(), *RIVALS.values()],
         _beyond_tables,
         _beyond_figures,
     ),

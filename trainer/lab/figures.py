@@ -63,7 +63,8 @@ def accuracy_curves(
     axes.set(title=title, xlabel="images labelled, every label counted [%]", ylabel="accuracy [%]")
     if lowest is not None:
         axes.set_ylim(lowest, 100.3)
-    axes.legend(frameon=False, fontsize=8, ncols=2)
+    if curves:
+        axes.legend(frameon=False, fontsize=8, ncols=2)
     return figure
 
 

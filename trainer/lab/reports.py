@@ -1,5 +1,6 @@
 """The tables of each experiment, from finished arms."""
 
+from collections.abc import Sequence
 from functools import partial
 
 from trainer.lab import paper
@@ -131,17 +132,22 @@ def table_7(results: Results, variants: list[str], strategies: list[str]) -> lis
     return tables
 
 
-def accuracy_over_labels(results: Results, jobs: dict[str, Job], title: str) -> Table:
-    """Accuracy at each share of the `best` schedule."""
+def accuracy_over_labels(
+    results: Results,
+    jobs: dict[str, Job],
+    title: str,
+    shares: Sequence[float] = BEST_SHARES,
+) -> Table:
+    """Accuracy at each share of the `best` or `few` schedule."""
     rows = {
         name: [
             Cell(collect(results.of(job), partial(at_share, share=s, figure="accuracy")), places=2)
-            for s in BEST_SHARES
+            for s in shares
         ]
         for name, job in jobs.items()
     }
     seeds = {name: len(results.of(job)) for name, job in jobs.items()}
-    columns = [f"{100 * share:.0f} %" for share in BEST_SHARES]
+    columns = [f"{100 * share:.0f} %" for share in shares]
     note = "Accuracy in % against the share of all images labelled, every label counted."
     return Table(title, columns, rows, seeds, note)
 
