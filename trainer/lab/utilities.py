@@ -16,14 +16,14 @@ Utility = Callable[[Candidates], Floats]
 
 
 def least_confident(candidates: Candidates) -> Floats:
-    """LC: one minus the largest probability."""
-    return np.asarray(-np.expm1(candidates.unlabelled.log_probabilities.max(axis=1)))
+    """LC: one minus the largest probability, as the sum of the others, which no rounding eats."""
+    return np.asarray(_ordered(candidates)[:, :-1].sum(axis=1))
 
 
 def margin(candidates: Candidates) -> Floats:
     """MS: one minus the lead of the most probable class over the second."""
-    ordered = np.sort(candidates.unlabelled.log_probabilities, axis=1)
-    return np.asarray(np.exp(ordered[:, -2]) - np.expm1(ordered[:, -1]))
+    ordered = _ordered(candidates)
+    return np.asarray(ordered[:, :-1].sum(axis=1) + ordered[:, -2])
 
 
 def entropy(candidates: Candidates) -> Floats:
@@ -57,6 +57,11 @@ def reverse_divergence(candidates: Candidates) -> Floats:
     total = terms.sum(axis=1)
     total[np.isnan(total) | np.isnan(b).any(axis=1)] = np.inf
     return np.asarray(np.maximum(total, 0.0))
+
+
+def _ordered(candidates: Candidates) -> Floats:
+    """Probabilities, float64 [N, C], rising in each row."""
+    return np.exp(np.sort(candidates.unlabelled.log_probabilities, axis=1))
 
 
 def _baselines(candidates: Candidates) -> Baselines:
