@@ -107,6 +107,8 @@ class ConsistencyLearner:
         """See `Learner`."""
         also = UnlabelledLoss(unlabelled, self.setting, self.training, self.seed)
         trained = train(patches, labels, self.classes, self.training, self.seed, on_step, also=also)
+        if trained.stopped:
+            raise KeyboardInterrupt
         self.network = trained.network
         self.used_share = also.used / max(also.offered, 1)
         return Fitted(trained.steps, trained.seconds)

@@ -85,8 +85,9 @@ def epoch_curves(traces: Mapping[str, list[dict[str, float]]], title: str) -> An
         right.plot(epochs, accuracy, color=colour, linewidth=1, label=name)
     left.set(title=title, xlabel="epoch", ylabel="cross-entropy [nats]")
     right.set(xlabel="epoch", ylabel="validation accuracy [%]")
-    left.legend(frameon=False, fontsize=8)
-    right.legend(frameon=False, fontsize=8)
+    if traces:
+        left.legend(frameon=False, fontsize=8)
+        right.legend(frameon=False, fontsize=8)
     return figure
 
 

@@ -28,7 +28,7 @@ def test_every_strategy_answers_with_different_candidates(name: str) -> None:
 
 
 @given(any_candidates(), st.sampled_from([n for n in NAMES if n != "typiclust"]), st.integers(0, 9))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_same_holds_for_strange_candidates_with_a_quota(
     candidates: Candidates, name: str, batch: int
 ) -> None:
@@ -38,7 +38,7 @@ def test_the_same_holds_for_strange_candidates_with_a_quota(
 
 
 @given(any_candidates(), st.integers(1, 4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_quota_with_kls_is_line_8_of_algorithm_i(candidates: Candidates, k: int) -> None:
     """Where every predicted class has k members: exactly the k highest KLS of each."""
     predicted = candidates.predicted
@@ -63,7 +63,7 @@ def test_the_quota_hands_on_what_a_class_cannot_fill() -> None:
 
 
 @given(any_candidates(), st.sampled_from(list(UTILITIES)), st.booleans(), st.integers(1, 4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_stream_and_pool_select_the_same(
     candidates: Candidates, name: str, quota: bool, k: int
 ) -> None:
