@@ -53,7 +53,7 @@ def test_rounds_grow_as_planned_and_nothing_is_asked_twice(
 
     def labeller(indices: np.ndarray) -> np.ndarray:
         asked.extend(indices)
-        return labels[indices]
+        return np.asarray(labels[indices])
 
     learner = NearestMean()
     initial = np.array([0, 1, 30, 31, 60, 61])

@@ -17,7 +17,8 @@ from trainer.lab.cli import experiment, parse_seeds
 from trainer.lab.experiments import EXPERIMENTS, Experiment, find
 from trainer.lab.learners import PaperRecipe
 from trainer.lab.protocol import LabData, lab_data, load_folder
-from trainer.lab.results import Job, Results, per_round, share_to_reach
+from trainer.lab.results import Job, Results, Run, per_round, share_to_reach
+from trainer.lab.runner import run_arm
 from trainer.lab.speed import race
 from trainer.lab.stopping import RULES, apply
 from trainer.lab.tables import Cell, Table
@@ -105,7 +106,7 @@ def test_a_grid_that_was_interrupted_goes_on(
     tiny: Experiment, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[str] = []
-    real = trainer.lab.grid.run_arm
+    real = run_arm
 
     def twice(arm: Arm, *rest: object) -> object:
         if len(ran) == 2:
@@ -116,9 +117,12 @@ def test_a_grid_that_was_interrupted_goes_on(
     monkeypatch.setattr(trainer.lab.grid, "run_arm", twice)
     with pytest.raises(KeyboardInterrupt):
         experiment("tiny", data=folder, seeds="0", out=tmp_path, threads=1)
-    monkeypatch.setattr(
-        trainer.lab.grid, "run_arm", lambda arm, *rest: ran.append(arm.name) or real(arm, *rest)
-    )
+
+    def noting(arm: Arm, *rest: object) -> object:
+        ran.append(arm.name)
+        return real(arm, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trainer.lab.grid, "run_arm", noting)
     experiment("tiny", data=folder, seeds="0", out=tmp_path, threads=1, finished=True)
     assert len(ran) == 2
     experiment("tiny", data=folder, seeds="0", out=tmp_path, threads=1)
@@ -146,9 +150,9 @@ def test_results_of_other_images_or_settings_are_not_taken(
 
 
 def test_every_round_of_the_shorter_arm_is_that_of_the_longer(two_classes: LabData) -> None:
-    long, few = (Arm("best", schedule=s, training=SHORT) for s in ("best", "few"))  # type: ignore[arg-type]
-    own = trainer.lab.grid.run_arm(few, two_classes, 0)["rounds"]
-    beginning = trainer.lab.grid.run_arm(long, two_classes, 0)["rounds"][:2]
+    long, few = (Arm("best", schedule=s, training=SHORT) for s in ("best", "few"))
+    own = run_arm(few, two_classes, 0)["rounds"]
+    beginning = run_arm(long, two_classes, 0)["rounds"][:2]
     for here in own + beginning:
         del here["seconds"]
     assert own == beginning
@@ -193,7 +197,7 @@ def test_arms_of_one_experiment_have_names_of_their_own() -> None:
         assert len(set(names)) == len(different)
 
 
-def rounds_of(*accuracies: float) -> dict[str, list[dict[str, float]]]:
+def rounds_of(*accuracies: float) -> Run:
     return {
         "rounds": [
             {
