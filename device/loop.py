@@ -15,12 +15,11 @@ from camera.quality import QualityGate
 from camera.source import Event, Report, Source
 from config.errors import UserError
 from config.settings import Settings
-from device.activation import check_recipe, model_path
 from device.asking import Asker
 from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
 from device.kls import score_bins
 from device.live import LiveWriter, Shown
-from device.model import Model, load_model
+from device.model import Model
 from device.patches import Cut, Cutter, patch_id
 from device.store import (
     STORE_FILE,
@@ -32,6 +31,8 @@ from device.store import (
     open_store,
     record_settings,
 )
+from device.swap import ModelLoader
+from device.update.probation import Judging
 from device.verdict import Verdict, frame_verdict, judge
 
 FRAMES_AT_ONCE = 8
@@ -118,7 +119,8 @@ class InspectionLoop:
         self._report = report
         self._on_frame = on_frame
         self._live = LiveWriter(settings)
-        self._keeper = Keeper(settings.device.data, settings.device.name, self._say)
+        self._keeper = Keeper(settings, self._say)
+        self._loader = ModelLoader(settings)
         source = (
             open_source(settings.camera, settings.recipe.classes, self._event)
             if make_source is None
@@ -132,6 +134,8 @@ class InspectionLoop:
         self._defects = RateLimit(settings.keeping.defects_per_minute)
         self._wrong_sizes: set[tuple[int, ...]] = set()
         self._model: Model | None = None
+        self._judging: list[Judging] = []
+        self._handed_over = time.monotonic()
         self._now = InForce(0, None, 0, "", "")
         self.summary = Summary()
 
@@ -172,11 +176,16 @@ class InspectionLoop:
             self._hand_over_counts("stopped")
             self._keeper.close()
             self._live.close()
+            self._loader.close()
             db.close()
         return self.summary
 
     def _follow(self, db: Database, asker: Asker | None) -> Asker:
-        """Take up the model and the cycle that the store says are in force."""
+        """Take up the model and the cycle that the store says are in force.
+
+        A new model is loaded on another thread while frames are judged with the present one; then
+        model, activation and cycle change together.
+        """
         data = self._settings.device.data
         try:
             with explain_errors(data / STORE_FILE):
@@ -188,13 +197,14 @@ class InspectionLoop:
             return asker
         self._gather_scores()  # of the model and part until now
         if now.activation != self._now.activation and now.model_id is not None:
-            path = model_path(data, now.model_id)
-            try:
-                model = load_model(path, self._settings.device.threads)
-                check_recipe(model.metadata, self._settings.recipe, str(path))
-            except UserError as error:
+            self._loader.want(now.activation, now.model_id)
+            model = self._loader.get(wait=asker is None)
+            if model is None:  # not loaded yet
+                old = self._now
+                now = old._replace(part=now.part, lot=now.lot)
+            elif isinstance(model, UserError):
                 # The running model stays; without one the cold start goes on.
-                self._event(Event("model-refused", str(error)))
+                self._event(Event("model-refused", str(model)))
             else:
                 self._model = model
                 self._event(Event("model", f"{model.id[:12]} in use"))
@@ -202,7 +212,8 @@ class InspectionLoop:
         model_id = None if self._model is None else self._model.id
         self._live.tell(model=model_id, part=now.part, lot=now.lot)
         if asker is None or now.cycle != asker.cycle:
-            return Asker(self._settings, db, now.cycle)
+            classes = None if self._model is None else self._model.metadata.classes
+            return Asker(self._settings, db, now.cycle, classes)
         return asker
 
     def _inspect(self, batch: list[Captured], asker: Asker) -> None:
@@ -213,7 +224,10 @@ class InspectionLoop:
         judged = None
         predicted, scores, unsure = [], [], []
         if good and model is not None:
+            began = time.perf_counter()
             judged = judge(model, good[0] if len(good) == 1 else np.concatenate(good))
+            self._judging_of(model).seconds += time.perf_counter() - began
+            self._judging_of(model).patches += len(judged.predicted)
             self._bins.update(
                 zip(judged.predicted.tolist(), score_bins(judged.scores).tolist(), strict=True)
             )
@@ -236,6 +250,9 @@ class InspectionLoop:
                 continue
             part = slice(stop, stop := stop + len(cut.regions))
             verdict, index = frame_verdict(predicted[part], unsure[part], model.passes)
+            noted = self._judging_of(model)
+            noted.frames += 1
+            noted.unsure += verdict == "unsure"
             name = model.metadata.classes[index] if index >= 0 else None
             self._conclude(captured, None, verdict, name)
             log_p = judged.log_probabilities[part]
@@ -306,6 +323,12 @@ class InspectionLoop:
         if self._on_frame is not None:
             self._on_frame(FrameResult(captured, verdict, fault or name))
 
+    def _judging_of(self, model: Model) -> Judging:
+        """What was judged with the present model since the counts were handed over."""
+        if not self._judging or self._judging[-1].model_id != model.id:
+            self._judging.append(Judging(model.id))
+        return self._judging[-1]
+
     def _gather_scores(self) -> None:
         """Put the scores counted so far down to the present hour, model and part."""
         if self._model is None or not self._bins:
@@ -314,6 +337,7 @@ class InspectionLoop:
         classes = self._model.metadata.classes
         for (c, number), patches in self._bins.items():
             self._scores[hour, self._model.id, classes[c], self._now.part, number] += patches
+            self._judging_of(self._model).mix[classes[c]] += patches
         self._bins.clear()
 
     def _hand_over_counts(self, activity: str) -> None:
@@ -331,8 +355,12 @@ class InspectionLoop:
             "wall_ns": time.time_ns(),
         }
         # Else count on until the disk has room.
-        if self._keeper.put(Counts(self._counts, self._scores, state)):
-            self._counts, self._scores = Counter(), Counter()
+        now = time.monotonic()
+        if self._judging:
+            self._judging[-1].elapsed += now - self._handed_over
+        if self._keeper.put(Counts(self._counts, self._scores, state, self._judging)):
+            self._counts, self._scores, self._judging = Counter(), Counter(), []
+        self._handed_over = now
 
     def _say(self, event: Event) -> None:
         """Report what happened, also on the live page."""
