@@ -13,7 +13,7 @@ from trainer.lab.protocol import LabData, make_splits
 from trainer.lab.strategies import make_strategy
 from trainer.networks import GlobalPoolingNet
 
-SHARES = (0.03, 0.06, 0.12)
+SHARES = (0.03, 0.06)
 """Labelled share of all images at each training."""
 
 
