@@ -14,11 +14,14 @@ from trainer.lab.protocol import STEP_SHARE, LabData, Splits
 from trainer.training import Training
 
 Recipe = Literal["paper", "best", "consistency", "handmade"]
-Schedule = Literal["paper", "half", "all", "best", "few"]
+Schedule = Literal["paper", "half", "all", "best", "few", "scarce"]
 
-BEST_SHARES = (0.03, 0.06, 0.12, 0.24, 0.44)
+SHARES: dict[str, tuple[float, ...]] = {
+    "best": (0.03, 0.06, 0.12, 0.24, 0.44),
+    "few": (0.03, 0.06),
+    "scarce": (0.01, 0.02, 0.03),
+}
 """Labelled share of all images at each training, where there is no validation set."""
-FEW_SHARES = (0.03, 0.06)
 LAST_SHARES = {"paper": 0.44, "half": 0.5}
 """Where the paper's schedules end, validation images counted: Table 4, and Tables 3 and 7."""
 
@@ -32,7 +35,7 @@ class Arm:
     strategy: str = "kls+quota"
     schedule: Schedule = "paper"
     """`paper`, `half`: the initial pool, then equal steps up to 44 or 50 %; `all`: all training
-    images at once; `best`, `few`: the shares above, validation images in the pool."""
+    images at once; the others: the shares above, validation images in the pool."""
     trace: bool = False
     """Whether loss and accuracy of every epoch are recorded (Fig. 8, 12)."""
     paper: PaperRecipe = field(default_factory=PaperRecipe)
@@ -49,7 +52,7 @@ class Arm:
         """Tells the arms of the experiments from each other."""
         parts = [self.recipe, self.classifier]
         parts += [] if self.schedule == "all" else [self.strategy]
-        parts += [self.schedule] if self.schedule in ("all", "few", "half") else []
+        parts += [self.schedule] if self.schedule not in ("paper", "best") else []
         return "-".join(parts + ["trace"] * self.trace)
 
     def settings(self) -> dict[str, Any]:
@@ -74,8 +77,7 @@ def totals(arm: Arm, images: int, splits: Splits) -> list[int]:
         step = max(1, round(STEP_SHARE * images))
         most = round(LAST_SHARES[arm.schedule] * images) - len(splits.validation)
         return list(range(len(splits.initial), most + 1, step)) or [len(splits.initial)]
-    shares = FEW_SHARES if arm.schedule == "few" else BEST_SHARES
-    return [round(share * images) for share in shares]
+    return [max(1, round(share * images)) for share in SHARES[arm.schedule]]
 
 
 def pool_of(arm: Arm, data: LabData, splits: Splits, seed: int) -> tuple[Ints, Ints]:

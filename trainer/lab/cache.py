@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from config.errors import UserError
-from trainer.lab.arms import FEW_SHARES, Arm
+from trainer.lab.arms import SHARES, Arm
 from trainer.lab.protocol import LabData
 from trainer.training import has_bfloat16
 
@@ -46,7 +46,7 @@ def _beginning(folder: Path, data: LabData, arm: Arm, seed: int) -> dict[str, An
     longer = load_arm(folder, data, replace(arm, schedule="best"), seed)
     if longer is None:
         return None
-    rounds = longer["rounds"][: len(FEW_SHARES)]
+    rounds = longer["rounds"][: len(SHARES["few"])]
     seconds = sum(here["seconds"] for here in rounds)  # of training only
     return (
         longer

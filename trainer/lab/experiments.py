@@ -6,7 +6,7 @@ from typing import Any
 
 from config.errors import UserError
 from trainer.lab import paper, reports
-from trainer.lab.arms import FEW_SHARES, Arm
+from trainer.lab.arms import Arm, Schedule
 from trainer.lab.figures import accuracy_curves, epoch_curves
 from trainer.lab.learners import CLASSIFIERS
 from trainer.lab.milling import VARIANTS
@@ -106,10 +106,19 @@ MILLING_TRACES: dict[str, Job] = {
 LONG_JOBS: dict[str, Job] = {
     name: ("", Arm("best", strategy=BEYOND[name], schedule="best")) for name in ("KLS", "RS")
 }
-FEW_JOBS: dict[str, Job] = {
-    name: ("", Arm("best", strategy=strategy, schedule="few")) for name, strategy in BEYOND.items()
-}
-FEW_JOBS["KLS with unlabelled patches"] = ("", Arm("consistency", schedule="few"))
+
+
+def _with_few_labels(schedule: Schedule) -> dict[str, Job]:
+    jobs: dict[str, Job] = {
+        name: ("", Arm("best", strategy=strategy, schedule=schedule))
+        for name, strategy in BEYOND.items()
+    }
+    unlabelled: Job = ("", Arm("consistency", schedule=schedule))
+    return jobs | {"KLS with unlabelled patches": unlabelled}
+
+
+SCARCE_JOBS = _with_few_labels("scarce")
+FEW_JOBS = _with_few_labels("few")
 RIVALS: dict[str, Job] = {
     "HOG + LBP, KLS": ("", Arm("handmade", "hog+lbp", schedule="best")),
     "HOG + LBP, RS": ("", Arm("handmade", "hog+lbp", "rs", schedule="best")),
@@ -123,8 +132,9 @@ def _beyond_tables(results: Results, images: int) -> list[Table]:
         reports.accuracy_over_labels(
             results, LONG_JOBS | RIVALS, "Accuracy against labels: millsight's recipe and a rival"
         ),
+        reports.accuracy_over_labels(results, FEW_JOBS, "Which questions, few labels", "few"),
         reports.accuracy_over_labels(
-            results, FEW_JOBS, "Which questions, with few labels", FEW_SHARES
+            results, SCARCE_JOBS, "Which questions, hardly any labels", "scarce"
         ),
         reports.stopping(results, PAPER_KLS | own, images),
         reports.weaknesses(results, PAPER_KLS | own),
@@ -190,7 +200,13 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "beyond": Experiment(
         "Beyond the paper",
-        [*LONG_JOBS.values(), *PAPER_KLS.values(), *FEW_JOBS.values(), *RIVALS.values()],
+        [
+            *LONG_JOBS.values(),
+            *PAPER_KLS.values(),
+            *SCARCE_JOBS.values(),
+            *FEW_JOBS.values(),
+            *RIVALS.values(),
+        ],
         _beyond_tables,
         _beyond_figures,
     ),

@@ -1,10 +1,9 @@
 """The tables of each experiment, from finished arms."""
 
-from collections.abc import Sequence
 from functools import partial
 
 from trainer.lab import paper
-from trainer.lab.arms import BEST_SHARES, Arm
+from trainer.lab.arms import SHARES, Arm, Schedule
 from trainer.lab.learners import CLASSIFIERS
 from trainer.lab.results import Job, Results, at_round, at_share, collect, share_to_reach
 from trainer.lab.stopping import RULES, apply
@@ -104,7 +103,7 @@ def table_5(results: Results) -> list[Table]:
         rows[name] = [Cell(at_end(results, job, "accuracy")), Cell(shares)]
         seeds[name] = len(runs)
     best: Job = ("", Arm("best", schedule="best"))
-    for share in BEST_SHARES:
+    for share in SHARES["best"]:
         name = f"millsight's recipe with KLS at {100 * share:.0f} %"
         runs = results.of(best)
         accuracy = collect(runs, partial(at_share, share=share, figure="accuracy"))
@@ -136,9 +135,10 @@ def accuracy_over_labels(
     results: Results,
     jobs: dict[str, Job],
     title: str,
-    shares: Sequence[float] = BEST_SHARES,
+    schedule: Schedule = "best",
 ) -> Table:
-    """Accuracy at each share of the `best` or `few` schedule."""
+    """Accuracy at each share of a schedule without a validation set."""
+    shares = SHARES[schedule]
     rows = {
         name: [
             Cell(collect(results.of(job), partial(at_share, share=s, figure="accuracy")), places=2)
