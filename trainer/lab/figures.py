@@ -109,7 +109,10 @@ def heat_maps(patches: NDArray[np.uint8], maps: NDArray[np.float32], titles: lis
 
 
 def save(figure: Any, folder: Path, name: str) -> None:
-    """Write `name`.png and `name`.svg."""
+    """Write `name`.png and `name`.svg, the same bytes for the same figure."""
+    from matplotlib import rc_context  # noqa: PLC0415
+
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.png")
-    figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    with rc_context({"svg.hashsalt": name}):
+        figure.savefig(folder / f"{name}.png")
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})

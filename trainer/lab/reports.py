@@ -157,6 +157,8 @@ def stopping(results: Results, jobs: dict[str, Job], images: int) -> Table:
     rows, seeds = {}, {}
     for arm, job in jobs.items():
         for name, rule in RULES.items():
+            if rule.needs_validation and not job[1].has_validation:
+                continue
             done = [apply(rule, run, images) for run in results.of(job)]
             rows[f"{arm}: {name}"] = [
                 Cell([d.labels for d in done], places=0),

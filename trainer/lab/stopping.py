@@ -21,6 +21,8 @@ class Rule:
     """Told of all rounds so far, the last one last."""
     images: Callable[[int], int]
     """Labels that the rule itself costs, of so many images."""
+    needs_validation: bool = True
+    """Whether it looks at labels of validation images, which some arms put into the pool."""
 
 
 def _agree(rounds: list[dict[str, float]]) -> bool:
@@ -36,7 +38,7 @@ RULES: dict[str, Rule] = {
         lambda rounds: rounds[-1]["small_validation_accuracy"] > GOAL,
         lambda _: SMALL_VALIDATION,
     ),
-    "two models in a row agree (kappa ≥ 0.99)": Rule(_agree, lambda _: 0),
+    "two models in a row agree (kappa ≥ 0.99)": Rule(_agree, lambda _: 0, needs_validation=False),
 }
 
 

@@ -49,13 +49,22 @@ class Table:
     note: str = ""
 
     def markdown(self) -> str:
-        """The table under its title; a column of the number of seeds where it is known."""
+        """The table under its title; a column of the number of seeds where it is known.
+
+        Rows without any figure are named below it.
+        """
         heads = ["", *self.columns, *(["seeds"] if self.seeds else [])]
         lines = [f"**{self.title}**", "", _line(heads), "|" + "---|" * len(heads)]
+        idle = []
         for name, cells in self.rows.items():
+            if not any(cell.values or cell.paper is not None for cell in cells):
+                idle.append(name)
+                continue
             own = [name, *(cell.text() for cell in cells)]
             lines.append(_line([*own, str(self.seeds.get(name, 0))] if self.seeds else own))
-        return "\n".join([*lines, *(["", self.note] if self.note else [])]) + "\n"
+        notes = [self.note] if self.note else []
+        notes += ["Not run yet: " + ", ".join(idle) + "."] if idle else []
+        return "\n".join([*lines, *(["", " ".join(notes)] if notes else [])]) + "\n"
 
     def as_dict(self) -> dict[str, Any]:
         """The table with every seed's value."""

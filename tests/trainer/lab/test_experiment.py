@@ -240,6 +240,24 @@ def test_cells() -> None:
     assert Cell([1.234], places=2).text() == "1.23"
 
 
+def test_rows_without_figures_are_named_below_the_table() -> None:
+    rows = {"ran": [Cell([90.0])], "printed": [Cell([], 80)], "idle": [Cell([])]}
+    text = Table("T", ["x"], rows, {"ran": 1}, "A note.").markdown()
+    assert "| ran | 90.0 | 1 |" in text
+    assert "| printed | – (80) | 0 |" in text
+    assert "| idle" not in text
+    assert "A note. Not run yet: idle." in text
+
+
+def test_rules_that_need_validation_labels_are_not_applied_without_them() -> None:
+    results = Results()
+    for job in JOBS.values():
+        results.add(job, rounds_of(0.9, 0.95, 0.99))
+    rows = reports.stopping(results, JOBS, 1800).rows
+    assert sum(name.startswith("paper") for name in rows) == len(RULES)
+    assert sum(name.startswith("KLS") for name in rows) == 1
+
+
 def test_the_race_ends(two_classes: LabData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.lab.speed.EVERY", 2)
     monkeypatch.setattr("trainer.lab.speed.GOAL", 0.4)
