@@ -4,7 +4,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -50,26 +50,30 @@ def experiment(
     from rich.console import Console  # noqa: PLC0415
 
     from trainer.lab.experiments import ALONE, find  # noqa: PLC0415
+    from trainer.lab.grid import run_grid  # noqa: PLC0415
     from trainer.lab.protocol import load_folder  # noqa: PLC0415
+    from trainer.lab.written import run_maps, run_races, write_report  # noqa: PLC0415
     from trainer.progress import training_bar  # noqa: PLC0415
 
     numbers = parse_seeds(seeds)
     if json_file is not None and not json_file.resolve().parent.is_dir():
         raise UserError(f"{json_file}: its folder does not exist; make it, or name another file")
     chosen = None if name in ALONE else find(name)
+    if chosen is None and finished:
+        raise UserError(f"{name} keeps no arms; run it without --finished")
     torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) - 1))
     console = Console(highlight=False, soft_wrap=True)
     images = load_folder(data)
     with training_bar(Console(stderr=True)) as on_step:
-        if chosen is None:
-            told = _alone(name, images, numbers, out, on_step, finished=finished)
-        else:
-            from trainer.lab.grid import run_grid  # noqa: PLC0415
-
+        if chosen is not None:
             results = run_grid(
                 chosen.jobs, images, numbers, out, console, on_step, only_finished=finished
             )
-            told = _write(name, chosen, results, len(images.labels), out)
+            told = write_report(name, chosen, results, len(images.labels), out, console)
+        elif name == "fig9":
+            told = run_maps(images, numbers[0], out, lambda step: on_step(name, step))
+        else:
+            told = run_races(images, numbers, out, console, lambda step: on_step(name, step))
     if json_file is not None:
         json_file.write_text(json.dumps(told, indent=1) + "\n")
     console.print(f"tables and figures: {out}")
@@ -88,56 +92,3 @@ def parse_seeds(text: str) -> list[int]:
     elif re.fullmatch(r"\d+(,\d+)*", text):
         return [int(number) for number in text.split(",")]
     raise UserError(f"--seeds {text}: write a range such as 0-4, or numbers such as 0,2,5")
-
-
-def _write(name: str, chosen: Any, results: Any, images: int, out: Path) -> dict[str, Any]:
-    from trainer.lab.cache import machine  # noqa: PLC0415
-    from trainer.lab.figures import save  # noqa: PLC0415
-
-    tables = chosen.tables(results, images)
-    out.mkdir(parents=True, exist_ok=True)
-    told = {
-        "experiment": name,
-        "title": chosen.title,
-        "machine_of_report": machine(),
-        "seconds": round(sum(r["seconds"] for runs in results.by_job.values() for r in runs), 1),
-        "runs": sum(len(runs) for runs in results.by_job.values()),
-        "tables": [table.as_dict() for table in tables],
-    }
-    if tables:
-        (out / f"{name}.md").write_text("\n".join(table.markdown() for table in tables))
-        (out / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n")
-    for table in tables:
-        print(table.markdown())
-    for title, figure in chosen.figures(results).items():
-        save(figure, out, title)
-    return told
-
-
-def _alone(
-    name: str, images: Any, seeds: list[int], out: Path, on_step: Any, *, finished: bool
-) -> dict[str, Any]:
-    from trainer.lab.cache import machine  # noqa: PLC0415
-    from trainer.lab.figures import save  # noqa: PLC0415
-    from trainer.lab.maps import activation_maps  # noqa: PLC0415
-    from trainer.lab.speed import race  # noqa: PLC0415
-
-    if finished:
-        raise UserError(f"{name} keeps no arms; run it without --finished")
-    if name == "fig9":
-        figure = activation_maps(images, seeds[0], lambda step: on_step("fig9", step))
-        save(figure, out, "fig9")
-        return {"experiment": name, "seed": seeds[0], "machine": machine()}
-    races = [race(images, seed, lambda step: on_step("speed", step)) for seed in seeds]
-    told = {"experiment": name, "machine": machine(), "races": races}
-    out.mkdir(parents=True, exist_ok=True)
-    (out / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n")
-    for run in races:
-        for side in ("ours", "plain"):
-            last = run[side]["last"]
-            print(
-                f"seed {run['seed']}, {side}: {100 * last['accuracy']:.1f} % after "
-                f"{last['step']} steps, {last['processor_s']} s of one processor, "
-                f"{'goal reached' if run[side]['reached'] else 'goal NOT reached'}"
-            )
-    return told

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -86,7 +87,7 @@ def test_tables_figures_and_arms_are_written(
     assert "6 of 6" in first
     result = json.loads(told.read_text())
     assert result["runs"] == 6
-    assert result["machine_of_report"]["threads"] == 1
+    assert result["threads"] == [1]
     row = result["tables"][0]["rows"]["KLS"]
     assert len(row[0]["values"]) == 2
     assert row[0]["mean"] == pytest.approx(np.mean(row[0]["values"]))
@@ -176,6 +177,8 @@ def test_unknown_experiments_and_missing_folders_are_refused(tmp_path: Path) -> 
         find("table6")
     with pytest.raises(UserError, match="no such folder"):
         experiment("table2", data=tmp_path / "none")
+    with pytest.raises(UserError, match="keeps no arms"):
+        experiment("fig9", data=tmp_path, finished=True)
     with pytest.raises(UserError, match="folder does not exist"):
         experiment("table2", data=tmp_path, json_file=tmp_path / "none" / "x.json")
 
@@ -256,6 +259,18 @@ def test_rules_that_need_validation_labels_are_not_applied_without_them() -> Non
     rows = reports.stopping(results, JOBS, 1800).rows
     assert sum(name.startswith("paper") for name in rows) == len(RULES)
     assert sum(name.startswith("KLS") for name in rows) == 1
+
+
+def test_activation_maps_are_drawn_and_need_no_grid(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learning = Training(fewest_steps=25, most_steps=25, batch=8)
+    monkeypatch.setattr("trainer.lab.maps.Arm", partial(Arm, training=learning))
+    monkeypatch.setattr("trainer.lab.maps.SHARES", (0.3, 0.5))
+    told = tmp_path / "fig9.json"
+    experiment("fig9", data=folder, seeds="1", out=tmp_path, json_file=told, threads=1)
+    assert json.loads(told.read_text())["seed"] == 1
+    assert (tmp_path / "fig9.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_race_ends(two_classes: LabData, monkeypatch: pytest.MonkeyPatch) -> None:
