@@ -39,8 +39,8 @@ class Settings:
     """How the algorithm goes."""
 
     totals: Sequence[int]
-    """Labelled patches at each training, rising. The first is that of the initial pool, except
-    that a larger first total is reached by asking at random; the paper: 108, 162, 216 …"""
+    """Labelled patches at each training, rising; the first is the number of initial patches. The
+    paper, as far as can be told: 108, 162, 216 …"""
     stop: Callable[[Round], bool] | None = None
     """Told of each round; True ends the algorithm: the stopping criterion (lines 11, 12)."""
 
@@ -68,7 +68,7 @@ def run(
         if number:
             batch = min(total - len(labelled), len(unlabelled))
             if batch <= 0:
-                return
+                continue
             candidates = candidates_of(learner, pool, unlabelled, labelled)
             picks = strategy.query(candidates, batch)
             asked = unlabelled[picks]
