@@ -1,4 +1,4 @@
-"""Accuracy, precision, recall and F1 (Eq. 8–11), and how far two judges agree."""
+"""Accuracy, precision, recall and F1 (Eq. 8–11)."""
 
 from dataclasses import dataclass
 
@@ -35,11 +35,3 @@ def evaluate(predicted: Ints, labels: NDArray[np.int64], classes: int) -> Metric
         float(recall[present].mean()),
         float(f1[present].mean()),
     )
-
-
-def kappa(first: Ints, second: Ints, classes: int) -> float:
-    """Cohen's kappa of two lists of predictions: 1 if equal, 0 if no better than chance."""
-    agree = float((first == second).mean())
-    shares = [np.bincount(side, minlength=classes) / len(side) for side in (first, second)]
-    chance = float(shares[0] @ shares[1])
-    return 1.0 if chance == 1 else (agree - chance) / (1 - chance)

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.kls import Ints, predicted_classes
+from device.statistics import cohen_kappa
 from trainer.lab.algorithm import Round, Settings, candidates_of, run
 from trainer.lab.arms import Arm, make_learner, pool_of, totals
 from trainer.lab.consistency import ConsistencyLearner
 from trainer.lab.handmade import HandmadeLearner
 from trainer.lab.learners import Learner, PaperLearner, in_eight_orientations
-from trainer.lab.metrics import evaluate, kappa
+from trainer.lab.metrics import evaluate
 from trainer.lab.protocol import STEP_SHARE, LabData, Splits, make_splits
 from trainer.lab.strategies import make_strategy
 from trainer.training import Progress
@@ -99,8 +100,14 @@ def examine(
     small = np.random.default_rng(0).permutation(len(hits))[:SMALL_VALIDATION]
     figures["validation_accuracy"] = round(float(hits.mean()), 6)
     figures["small_validation_accuracy"] = round(float(hits[small].mean()), 6)
-    figures["agreement"] = None if before is None else round(kappa(before, stop, classes), 6)
+    figures["agreement"] = None if before is None else _agreement(before, stop)
     return figures, stop
+
+
+def _agreement(before: Ints, after: Ints) -> float:
+    """Cohen's kappa of two models' predictions; 1 where both know but one class."""
+    found = cohen_kappa(list(zip(before.tolist(), after.tolist(), strict=True)))
+    return 1.0 if found is None else round(found, 6)
 
 
 def second_look(
