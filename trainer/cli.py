@@ -15,6 +15,7 @@ app.command("trainer.publish_cli:rollout", name="rollout", help="Change who gets
 app.command("trainer.publish_cli:withdraw", name="withdraw", help="Take a published model back.")
 app.command("trainer.publish_cli:refresh", name="refresh", help="Renew what every night renews.")
 app.command("trainer.publish_cli:releases", name="releases", help="List what is published.")
+app.command("trainer.lab.cli:experiment", name="experiment")
 
 
 @app.command
