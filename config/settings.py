@@ -7,29 +7,18 @@ The docstring under a key is its documentation everywhere: in `millsight config 
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
-PATCH_SIZE = 200
-"""Side of a patch in pixels: the network's input (Table 1)."""
+from config.basics import PATCH_SIZE, Name, Section
+from config.machine import Machine, Plant, check_pattern
+
+__all__ = ["PATCH_SIZE", "Name", "Section"]
+
 SMALLEST_REGION = 16
 """Least width and height of a judged region in pixels: less is no picture of a surface."""
 
 URL_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
 """What the address of a network camera starts with."""
-
-Name = Annotated[str, StringConstraints(pattern=r"^[\w][\w .+-]{0,63}$")]
-"""A name that is safe in a file name, in a URL and on a page."""
-
-
-class Section(BaseModel):
-    """A table of the settings file. Unknown keys are refused, values cannot change later.
-
-    Types are strict, as they are in TOML: neither "5" nor true is a number.
-    """
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
-    )
 
 
 class FolderSource(Section):
@@ -171,6 +160,21 @@ class Recipe(Section):
     """All classes, in the order of the network's outputs."""
     pass_classes: list[Name] = ["clean"]
     """The classes that are good; every other class fails the part."""
+    fail_classes: list[Name] = []
+    """The classes that fail the part. With a PLC every class must be in one of the two lists, so
+    that a new one is never OK or NG by accident; without one this may stay empty."""
+    index: int = Field(default=0, ge=0, le=65535)
+    """By which a PLC selects this recipe; 0: it cannot."""
+    parts: list[Name] = []
+    """Numbers of the parts that are judged by this recipe. Once any recipe names some, a part that
+    none names is NG."""
+    frames_per_part: int = Field(default=1, ge=1, le=1000)
+    """Frames taken of a triggered part; the worst of their verdicts is the part's."""
+    line_pattern: str | None = None
+    """What a line of the machine looks like that tells of such a part, where it is not
+    `machine.line.pattern`."""
+    thresholds: dict[Name, Annotated[float, Field(ge=0)]] = {}
+    """Scores above which patches predicted as a class are unsure, in place of the model's own."""
     regions: Literal["whole", "grid"] | Annotated[list[Region], Field(min_length=1)] = "whole"
     """Which parts of a frame are judged: the `whole` frame as one patch, a `grid` of
     200 × 200 pixel patches, or a list of `{x, y, width, height}` rectangles in pixels."""
@@ -181,6 +185,11 @@ class Recipe(Section):
     frame_height_px: int = Field(default=0, ge=0, le=16384)
     """Height a frame must have, in pixels. 0: any."""
 
+    @field_validator("line_pattern")
+    @classmethod
+    def _line_pattern_names_a_part(cls, value: str | None) -> str | None:
+        return value if value is None else check_pattern(value, groups=True)
+
     @model_validator(mode="after")
     def _classes_agree(self) -> Self:
         if len(set(self.classes)) != len(self.classes):
@@ -188,6 +197,12 @@ class Recipe(Section):
             raise ValueError(f"classes names {twice!r} twice")
         if unknown := [name for name in self.pass_classes if name not in self.classes]:
             raise ValueError(f"pass_classes names {unknown[0]!r}, which is not in recipe.classes")
+        if unknown := [name for name in self.fail_classes if name not in self.classes]:
+            raise ValueError(f"fail_classes names {unknown[0]!r}, which is not in recipe.classes")
+        if both := [name for name in self.fail_classes if name in self.pass_classes]:
+            raise ValueError(f"{both[0]!r} is in pass_classes and in fail_classes")
+        if unknown := [name for name in self.thresholds if name not in self.classes]:
+            raise ValueError(f"thresholds names {unknown[0]!r}, which is not in recipe.classes")
         return self
 
     @model_validator(mode="after")
@@ -248,6 +263,9 @@ class Device(Section):
     """Folder for the store and the models. Relative paths start at the settings file."""
     threads: int = Field(default=1, ge=1, le=64)
     """Threads of one inference. One is fastest for this network."""
+    recipes: Path = Field(default=Path("recipes"), strict=False)
+    """Folder of the recipes besides the one in this file, one TOML file each; `millsight recipe`.
+    Relative paths start at the settings file."""
     live: Path | None = Field(default=None, strict=False)
     """File for what the live page shows, rewritten several times a second while somebody looks at
     it; a path in memory, such as `/run/millsight/live.db`, spares a flash disk. Default:
@@ -351,5 +369,19 @@ class Settings(Section):
     recipe: Recipe = Recipe()
     asking: Asking = Asking()
     keeping: Keeping = Keeping()
+    machine: Machine = Machine()
+    plant: Plant = Plant()
     review: Review = Review()
     trainer: Trainer = Trainer()
+
+    @model_validator(mode="after")
+    def _a_plc_knows_every_class(self) -> Self:
+        recipe = self.recipe
+        mapped = {*recipe.pass_classes, *recipe.fail_classes}
+        missing = [name for name in recipe.classes if name not in mapped]
+        if self.machine.modbus.role != "off" and missing:
+            raise ValueError(
+                f"recipe {recipe.name!r}: {missing[0]!r} is neither in pass_classes nor in "
+                "fail_classes; a PLC must be told of every class whether it is OK or NG"
+            )
+        return self
