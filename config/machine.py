@@ -36,11 +36,11 @@ class SerialLine(Section):
     baud: int = Field(default=19200, ge=300, le=4000000)
     """Bits per second."""
     bits: Literal[7, 8] = 8
-    """Data bits."""
+    """Data bits of a character."""
     parity: Literal["N", "E", "O"] = "N"
     """Parity: none, even, odd."""
     stop: Literal[1, 2] = 1
-    """Stop bits."""
+    """Stop bits after a character."""
 
 
 class Modbus(SerialLine):

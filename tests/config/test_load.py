@@ -40,7 +40,7 @@ def mistake(tmp_path: Path, text: str) -> str:
 MISTAKES = {
     # unknown keys and tables
     "inspector = 1": "inspector: unknown key; "
-    "known keys: device, camera, recipe, asking, keeping, review, trainer",
+    "known keys: device, camera, recipe, asking, keeping, machine, plant, review, trainer",
     "kamera.x = 1": "kamera: unknown key; did you mean 'camera'?",
     "[recipes]\nname = 'x'": "recipes: unknown key; did you mean 'recipe'?",
     "[camera]\nsorce = 'folder'": "camera.sorce: unknown key; did you mean 'source'?",
@@ -216,7 +216,8 @@ def test_the_file_given_goes_before_the_variable_before_the_folder_before_the_si
 
 def test_an_empty_file_means_all_defaults(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path / "site.toml"))
-    data = settings.device.model_copy(update={"data": Path("data")})
+    folders = {"data": Path("data"), "recipes": Path("recipes")}
+    data = settings.device.model_copy(update=folders)
     assert settings.model_copy(update={"device": data}) == Settings()
 
 
