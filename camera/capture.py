@@ -5,14 +5,33 @@ import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from camera.quality import QualityGate
 from camera.source import Frame, Source
+from config.settings import Camera
 
 WAITING_FRAMES = 16
 """Frames that may wait to be judged."""
 WAITING_FRAMES_LIVE = 2
 """The same for a live camera, whose verdicts must be fresh."""
+WAIT_S = 0.1
+"""How often a waiting thread looks whether it is to end."""
+
+
+class Demand(Protocol):
+    """Decides which frames are wanted: those of parts that were triggered.
+
+    A source that is not live is read only while `wait` says so: each frame is taken when it is
+    asked for (a software trigger, a picture of a folder). A live camera goes on by itself; what
+    nobody claims is let go.
+    """
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether frames are wanted now; waits at most so long for that."""
+
+    def claim(self, frame: Frame) -> object | None:
+        """What a frame was taken for; None: nobody wants it (it is older than its trigger)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,26 +41,43 @@ class Captured:
     frame: Frame
     fault: str | None
     """Name of its fault, or None if it may be judged."""
+    claim: object | None = None
+    """What it was taken for, from `Demand.claim`; None: nothing demands frames."""
 
 
 class Capture:
     """Reads ahead on a thread while frames are judged.
 
     A live source drops its oldest waiting frame when the reader is slow (`dropped` counts them);
-    any other source waits, so that every frame of a folder is judged.
+    any other source waits, so that every frame of a folder is judged. With a `Demand` only frames
+    that are wanted are taken, and none of them is dropped.
     """
 
-    def __init__(self, source: Source, gate: QualityGate) -> None:
+    def __init__(self, source: Source, gate: QualityGate, demand: Demand | None = None) -> None:
         self._source = source
         self._gate = gate
-        size = WAITING_FRAMES_LIVE if source.live else WAITING_FRAMES
+        self._demand = demand
+        self._drops = source.live and demand is None
+        size = WAITING_FRAMES_LIVE if self._drops else WAITING_FRAMES
         self._queue: queue.Queue[Captured | BaseException | None] = queue.Queue(size)
         self._stopping = threading.Event()
         self.dropped = 0
         self._thread = threading.Thread(target=self._read, name="capture", daemon=True)
 
-    def batches(self, most: int) -> Iterator[list[Captured]]:
+    def adapt(self, camera: Camera) -> None:
+        """Take on what another recipe says of the camera, from any thread.
+
+        A source that can (exposure, light) has a method `adapt` for it.
+        """
+        self._gate = QualityGate(camera.quality)
+        adapt = getattr(self._source, "adapt", None)
+        if adapt is not None:
+            adapt(camera)
+
+    def batches(self, most: int, idle_s: float | None = None) -> Iterator[list[Captured]]:
         """Yield what waits, at least one frame and at most `most`, until the source ends.
+
+        With `idle_s` an empty list is yielded whenever no frame came for so long.
 
         Raises:
             Whatever the source raised on its thread, after the frames before it.
@@ -50,7 +86,11 @@ class Capture:
         ended = False
         try:
             while not ended:
-                items = [self._queue.get()]
+                try:
+                    items = [self._queue.get(timeout=idle_s)]
+                except queue.Empty:
+                    yield []
+                    continue
                 with contextlib.suppress(queue.Empty):
                     while len(items) < most and isinstance(items[-1], Captured):
                         items.append(self._queue.get_nowait())
@@ -71,21 +111,32 @@ class Capture:
     def _read(self) -> None:
         end: BaseException | None = None
         try:
-            for frame in self._source.frames():
-                self._put(Captured(frame, self._gate.fault(frame.image)))
-                if self._stopping.is_set():
+            frames = self._source.frames()
+            while self._is_wanted():
+                frame = next(frames, None)
+                if frame is None:
                     break
+                claim = None if self._demand is None else self._demand.claim(frame)
+                if self._demand is None or claim is not None:
+                    self._put(Captured(frame, self._gate.fault(frame.image), claim))
         except BaseException as error:  # noqa: BLE001 - handed to the thread that judges
             end = error
         self._put(end)
 
+    def _is_wanted(self) -> bool:
+        """Whether to take another frame; waits for somebody who wants it. False: the end."""
+        while not self._stopping.is_set():
+            if self._demand is None or self._source.live or self._demand.wait(WAIT_S):
+                return True
+        return False
+
     def _put(self, item: Captured | BaseException | None) -> None:
-        patience = 0.0 if self._source.live else 0.2
+        patience = 0.0 if self._drops else 0.2
         while True:
             try:
                 self._queue.put(item, timeout=patience)
             except queue.Full:
-                if self._source.live or self._stopping.is_set():
+                if self._drops or self._stopping.is_set():
                     with contextlib.suppress(queue.Empty):
                         self._queue.get_nowait()
                         self.dropped += 1

@@ -207,7 +207,7 @@ class OpcUa(Section):
     host: str = Field(default="127.0.0.1", min_length=1)
     """Address to listen at. There is no password: everybody who reaches it may read."""
     port: int = Field(default=4840, ge=1, le=65535)
-    """TCP port."""
+    """TCP port to listen at."""
 
 
 class Plant(Section):

@@ -4,11 +4,12 @@ The recipe of the settings file is one of them. A file may hold `[recipe]`, whic
 site's, and `[asking]` and `[camera]`, of which it changes the keys it names.
 """
 
+import contextlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -32,6 +33,8 @@ class Recipes:
     """The settings under each recipe of the folder, by its name."""
     errors: tuple[str, ...] = ()
     """What is wrong with the files that were left out, a line each."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """What each file holds, by the name of its recipe, those with mistakes among them."""
 
     def named(self, name: str) -> Settings | None:
         """The settings under a recipe."""
@@ -114,9 +117,12 @@ def load_recipes(site: Settings) -> Recipes:
     """Every recipe of the site; a file with a mistake is left out, and said so in `errors`."""
     others: dict[str, Settings] = {}
     errors: list[str] = []
+    texts: dict[str, str] = {}
     for path in recipe_files(site):
         try:
-            found = overlay(site, path.read_text(encoding="utf-8"), path)
+            text = path.read_text(encoding="utf-8")
+            texts[path.name.removesuffix(SUFFIX)] = text
+            found = overlay(site, text, path)
             _refuse_twins([site, *others.values()], found, path)
         except UserError as error:
             errors.append(str(error))
@@ -124,13 +130,27 @@ def load_recipes(site: Settings) -> Recipes:
             errors.append(f"{path}: cannot be read: {error}")
         else:
             others[found.recipe.name] = found
-    return Recipes(site, others, tuple(errors))
+    return Recipes(site, others, tuple(errors), texts)
 
 
 def recipe_files(site: Settings) -> list[Path]:
     """The files of the folder, by name."""
     folder = site.device.recipes
     return sorted(p for p in folder.glob(f"*{SUFFIX}") if p.is_file()) if folder.is_dir() else []
+
+
+Stamp: TypeAlias = tuple[str, int, int]
+"""Name, time and size of a file."""
+
+
+def stamps_of(site: Settings) -> list[Stamp]:
+    """What changes whenever a file of the folder does."""
+    found = []
+    for path in recipe_files(site):
+        with contextlib.suppress(OSError):  # removed just now
+            facts = path.stat()
+            found.append((path.name, facts.st_mtime_ns, facts.st_size))
+    return found
 
 
 def _refuse_twins(known: list[Settings], new: Settings, path: Path) -> None:

@@ -42,10 +42,13 @@ def check_recipe(metadata: ModelMetadata, recipe: Recipe, name: str) -> None:
         )
 
 
-def activate(db: Database, file: Path, settings: Settings, reason: str) -> Model:
+def activate(
+    db: Database, file: Path, settings: Settings, reason: str, recipe: str = ""
+) -> Model:
     """Check a model file, keep a copy under its id, and make it the model in use.
 
-    A power cut at any moment leaves either the old model in use or the new one whole.
+    `settings` hold the recipe it is for; `recipe` is '' for that of the settings file, else its
+    name. A power cut at any moment leaves either the old model in use or the new one whole.
 
     Raises:
         UserError: the file is no model for this recipe, or cannot be kept.
@@ -62,7 +65,7 @@ def activate(db: Database, file: Path, settings: Settings, reason: str) -> Model
     latency_ms = measure_latency(model)
     with explain_errors(data / STORE_FILE), db.atomic():
         add_model(db, model, latency_ms)
-        record_activation(db, model.id, reason)
+        record_activation(db, model.id, reason, recipe)
     return model
 
 

@@ -11,6 +11,7 @@ import json
 import queue
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from camera.source import Event, Frame, Report
 from config.settings import PATCH_SIZE, Region
 from device.clock import stamp
+from device.parts import Part, add_part, choose_recipe
 from device.store import (
     STORE_FILE,
     Counted,
@@ -28,6 +30,7 @@ from device.store import (
     add_counts,
     add_event,
     add_scores,
+    begin_lot,
     encode_jpeg,
     encode_png,
     explain_errors,
@@ -87,7 +90,25 @@ class Counts:
     state: dict[str, Any]
 
 
-Item: TypeAlias = KeptFrame | Counts | Event
+@dataclass(frozen=True, slots=True)
+class LotBegun:
+    """The machine named another part or lot than before."""
+
+    part: str
+    lot: str
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeChosen:
+    """The machine chose another recipe."""
+
+    recipe: str
+    who: str
+
+
+Item: TypeAlias = KeptFrame | Counts | Event | Part | LotBegun | RecipeChosen
+Row: TypeAlias = Counts | Event | Part | LotBegun | RecipeChosen
 Encoded: TypeAlias = tuple[KeptFrame, bytes | None, list[bytes]]
 """A frame with its JPEG, where it has one, and the PNGs of its kept patches."""
 
@@ -167,7 +188,7 @@ class Keeper:
                     what = f"{patch.id} {patch.reason} {patch.predicted or '-'} {patch.score:.4f}"
                     self._report(Event("flagged", what))
 
-    def _commit(self, group: list[Encoded | Counts | Event]) -> Exception | None:
+    def _commit(self, group: Sequence[Encoded | Row]) -> Exception | None:
         """Store a group in one transaction; what went wrong, if anything did."""
         try:
             with explain_errors(self._folder / STORE_FILE), self._db.atomic():
@@ -183,8 +204,17 @@ class Keeper:
         jpeg = None if whole else encode_jpeg(image)
         return kept, jpeg, [encode_png(patch.pixels) for patch in kept.patches]
 
-    def _insert(self, item: Encoded | Counts | Event) -> None:
+    def _insert(self, item: Encoded | Row) -> None:
         db = self._db
+        if isinstance(item, Part):
+            add_part(db, item)
+            return
+        if isinstance(item, LotBegun):
+            begin_lot(db, item.part, item.lot, item.who)
+            return
+        if isinstance(item, RecipeChosen):
+            choose_recipe(db, item.recipe, item.who)
+            return
         if isinstance(item, Event):
             add_event(db, item.kind, item.text)
             return

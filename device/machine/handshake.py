@@ -174,6 +174,13 @@ class Handshake:
         self.state = State.BUSY
         return self._trigger
 
+    def identify(self, trigger_id: int, part: str, lot: str, tool: str) -> Trigger | None:
+        """Name the part that waits, from what else is known of it."""
+        if self._trigger is None or self._trigger.id != trigger_id:
+            return None
+        self._trigger = replace(self._trigger, part=part, lot=lot, tool=tool)
+        return self._trigger
+
     def refuse(self, code: Code, inputs: Inputs, now_ns: int) -> None:
         """Answer a part at once: it cannot be judged."""
         if self.state is State.BUSY:

@@ -92,7 +92,8 @@ class LineReader:
     def close(self) -> None:
         """End."""
         self._closing.set()
-        self._thread.join(5)
+        if self._thread.is_alive():
+            self._thread.join(5)
 
     def _run(self) -> None:
         lost = False

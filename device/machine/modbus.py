@@ -115,7 +115,8 @@ class ClientLink:
         """End; the PLC is told once more, if it listens."""
         self._closing.set()
         self._changed.set()
-        self._thread.join(5)
+        if self._thread.is_alive():
+            self._thread.join(5)
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -242,7 +243,8 @@ class ServerLink:
         """End."""
         self._closing.set()
         self.notify()
-        self._thread.join(5)
+        if self._thread.is_alive():
+            self._thread.join(5)
 
     def _run(self) -> None:
         said = False

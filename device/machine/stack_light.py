@@ -51,7 +51,8 @@ class Lamps:
         self.show("idle")
         self._closing.set()
         self._changed.set()
-        self._thread.join(3)
+        if self._thread.is_alive():
+            self._thread.join(3)
 
     def _run(self) -> None:
         s = self._settings
