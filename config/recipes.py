@@ -123,7 +123,7 @@ def load_recipes(site: Settings) -> Recipes:
             text = path.read_text(encoding="utf-8")
             texts[path.name.removesuffix(SUFFIX)] = text
             found = overlay(site, text, path)
-            _refuse_twins([site, *others.values()], found, path)
+            refuse_twins([site, *others.values()], found, path)
         except UserError as error:
             errors.append(str(error))
         except (OSError, UnicodeDecodeError) as error:
@@ -153,7 +153,12 @@ def stamps_of(site: Settings) -> list[Stamp]:
     return found
 
 
-def _refuse_twins(known: list[Settings], new: Settings, path: Path) -> None:
+def refuse_twins(known: list[Settings], new: Settings, path: Path) -> None:
+    """Refuse a recipe whose name, index or part another one has.
+
+    Raises:
+        UserError: the other one is named.
+    """
     for other in known:
         if other.recipe.name == new.recipe.name:
             raise UserError(f"{path}: recipe {other.recipe.name!r} is there already; rename it")

@@ -16,7 +16,15 @@ from camera.source import Event, Frame, Report
 from config.settings import Settings
 from device.editing import is_being_edited
 from device.machine.codes import Code
-from device.machine.handshake import Answer, Done, Handshake, Inputs, Outputs, Trigger
+from device.machine.handshake import (
+    Answer,
+    Done,
+    Handshake,
+    Inputs,
+    Outputs,
+    State,
+    Trigger,
+)
 from device.machine.line import LineReader, PartLine
 from device.machine.modbus import Link, open_link
 from device.machine.stack_light import Lamps
@@ -124,6 +132,7 @@ class Machine:
         """Post the verdict of a part; False: it is late, or the part was answered already."""
         with self._changed:
             good = self._handshake.answer(trigger.id, answer, time.monotonic_ns())
+            self._changed.notify_all()
         self._notify()
         return good
 
@@ -183,7 +192,10 @@ class Machine:
             inputs = inputs._replace(trigger=False)
         with self._changed:
             self._index = inputs.recipe
+            before = self._handshake.state
             self._begin(self._handshake.step(inputs, time.monotonic_ns()))
+            if self._handshake.state is not before:
+                self._changed.notify_all()
             return self._handshake.outputs
 
     def heard(self, part: PartLine | None, _line: str) -> None:
@@ -230,7 +242,7 @@ class Machine:
     def wait(self, timeout_s: float) -> bool:
         """Whether a part waits for frames."""
         if self._settings.trigger == "camera":
-            return True
+            return self._wait_until_free(timeout_s)
         with self._changed:
             if self._open is None and self._pending is None:
                 self._changed.wait(timeout_s)
@@ -238,6 +250,13 @@ class Machine:
         if opened is None:
             return False
         return self._closing.wait(self._early_s(opened)) is False
+
+    def _wait_until_free(self, timeout_s: float) -> bool:
+        """Whether the next frame of a camera that triggers itself has a part to belong to."""
+        with self._changed:
+            if self._open is None and self._handshake.state is not State.IDLE:
+                self._changed.wait(timeout_s)
+            return self._open is not None or self._handshake.state is State.IDLE
 
     def claim(self, frame: Frame) -> Ticket | None:
         """The part that a frame is of; None: it is of none, or was taken before its trigger."""

@@ -109,7 +109,7 @@ def plc_process(role: str, line: str, parts: int, *recipes: int) -> Iterator[Cal
 
 
 @pytest.fixture
-def site(settings: Settings) -> Settings:
+def site(settings: Settings, tmp_path: Path) -> Settings:
     """A box beside a machine: plates by the PLC's trigger, every class mapped."""
     recipe = Recipe(
         classes=settings.recipe.classes,
@@ -119,7 +119,8 @@ def site(settings: Settings) -> Settings:
     )
     folder = settings.camera.folder.model_copy(update={"repeat": True})
     camera = settings.camera.model_copy(update={"folder": folder})
-    return settings.model_copy(update={"recipe": recipe, "camera": camera})
+    device = settings.device.model_copy(update={"recipes": tmp_path / "recipes"})
+    return settings.model_copy(update={"device": device, "recipe": recipe, "camera": camera})
 
 
 def with_machine(site: Settings, **values: Any) -> Settings:
