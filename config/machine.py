@@ -138,7 +138,7 @@ class StackLight(Section):
     """The same of the white lamp."""
     on_value: int = Field(default=1, ge=1, le=65535)
     """What a register is set to for a lamp that is on; Patlite: 257, flashing 258."""
-    when_pass: Colour = "green"
+    when_pass: Colour = "green"  # noqa: S105 - no password
     """The lamp of a passed part."""
     when_fail: Colour = "yellow"
     """The lamp of a rejected part."""

@@ -136,7 +136,10 @@ def load_recipes(site: Settings) -> Recipes:
 def recipe_files(site: Settings) -> list[Path]:
     """The files of the folder, by name."""
     folder = site.device.recipes
-    return sorted(p for p in folder.glob(f"*{SUFFIX}") if p.is_file()) if folder.is_dir() else []
+    return sorted(
+        (p for p in folder.glob(f"*{SUFFIX}") if p.is_file()),
+        key=lambda p: p.name.removesuffix(SUFFIX),
+    )
 
 
 Stamp: TypeAlias = tuple[str, int, int]

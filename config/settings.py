@@ -158,14 +158,14 @@ class Recipe(Section):
         default=["clean", "patch", "pitted_surface", "scratch"], min_length=2, max_length=256
     )
     """All classes, in the order of the network's outputs."""
-    pass_classes: list[Name] = ["clean"]
+    pass_classes: list[Name] = Field(default=["clean"])
     """The classes that are good; every other class fails the part."""
-    fail_classes: list[Name] = []
+    fail_classes: list[Name] = Field(default=[])
     """The classes that fail the part. With a PLC every class must be in one of the two lists, so
     that a new one is never OK or NG by accident; without one this may stay empty."""
     index: int = Field(default=0, ge=0, le=65535)
     """By which a PLC selects this recipe; 0: it cannot."""
-    parts: list[Name] = []
+    parts: list[Name] = Field(default=[])
     """Numbers of the parts that are judged by this recipe. Once any recipe names some, a part that
     none names is NG."""
     frames_per_part: int = Field(default=1, ge=1, le=1000)
@@ -173,7 +173,7 @@ class Recipe(Section):
     line_pattern: str | None = None
     """What a line of the machine looks like that tells of such a part, where it is not
     `machine.line.pattern`."""
-    thresholds: dict[Name, Annotated[float, Field(ge=0)]] = {}
+    thresholds: dict[Name, Annotated[float, Field(ge=0)]] = Field(default={})
     """Scores above which patches predicted as a class are unsure, in place of the model's own."""
     regions: Literal["whole", "grid"] | Annotated[list[Region], Field(min_length=1)] = "whole"
     """Which parts of a frame are judged: the `whole` frame as one patch, a `grid` of
@@ -280,7 +280,9 @@ class Review(Section):
     password: `millsight people password`."""
     port: int = Field(default=8080, ge=1, le=65535)
     """TCP port of the pages."""
-    host_names: list[Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.:\[\]-]{1,253}$")]] = []
+    host_names: list[Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.:\[\]-]{1,253}$")]] = (
+        Field(default=[])
+    )
     """Names and addresses under which browsers elsewhere reach the pages; others are refused."""
     operators: list[Name] = Field(default=["operator"], min_length=1, max_length=100)
     """Names that an operator taps to say who is answering; `millsight people pin` gives a PIN."""

@@ -42,9 +42,7 @@ def check_recipe(metadata: ModelMetadata, recipe: Recipe, name: str) -> None:
         )
 
 
-def activate(
-    db: Database, file: Path, settings: Settings, reason: str, recipe: str = ""
-) -> Model:
+def activate(db: Database, file: Path, settings: Settings, reason: str, recipe: str = "") -> Model:
     """Check a model file, keep a copy under its id, and make it the model in use.
 
     `settings` hold the recipe it is for; `recipe` is '' for that of the settings file, else its

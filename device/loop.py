@@ -131,7 +131,9 @@ class InspectionLoop:
         if settings.machine.trigger != "free":
             self._parts = PartWork(settings, self._book, self._keeper, self._event)
         self._capture = Capture(
-            source, QualityGate(settings.camera.quality), self._parts and self._parts.machine
+            source,
+            QualityGate(settings.camera.quality),
+            None if self._parts is None else self._parts.machine,
         )
         self._recipe = settings.recipe.name
         self._counts: Counter[Counted] = Counter()

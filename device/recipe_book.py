@@ -21,6 +21,9 @@ from device.parts import chosen_recipe, record_recipe, recorded_recipes
 from device.patches import Cutter
 from device.store import STORE_FILE, InForce, explain_errors, in_force, start_cycle, user_name
 
+NOTHING = InForce(0, None, 0, "", "")
+
+
 @dataclass(eq=False)
 class Loaded:
     """A recipe with all that the loop judges by."""
@@ -31,7 +34,7 @@ class Loaded:
     cutter: Cutter
     asker: Asker
     model: Model | None = None
-    now: InForce = InForce(0, None, 0, "", "")
+    now: InForce = NOTHING
     bins: Counter[tuple[int, int]] = field(default_factory=Counter)
     """Patches by predicted class and bin of their score, not yet put down to an hour."""
 
@@ -186,4 +189,3 @@ def _first_cycle(db: Database, key: str) -> int:
     start_cycle(db, "first use", key)
     db.conn.commit()
     return in_force(db, key).cycle
-

@@ -19,7 +19,7 @@ from config.settings import Settings
 
 app = App(name="recipe", help="The recipes of this site: list, add, edit, copy, select.")
 
-EMPTY = '''# A recipe of millsight, laid over the settings of the site. Check: millsight recipe list
+EMPTY = """# A recipe of millsight, laid over the settings of the site. Check: millsight recipe list
 # It may hold [recipe], which replaces the site's, and what [asking] and [camera] shall have else.
 # Every key: millsight config show, docs/settings.md.
 
@@ -34,7 +34,7 @@ classes = {classes}
 pass_classes = {pass_classes}
 fail_classes = {fail_classes}
 regions = {regions}
-'''
+"""
 
 
 @app.command(name="list")

@@ -281,5 +281,5 @@ def m008_machine(db: Database) -> None:
             toml TEXT NOT NULL,      -- '': the file was removed
             {STAMP}
         ) STRICT
-    """.split(";\n"):  # noqa: S608 - our own words
+    """.split(";\n"):
         db.execute(statement)

@@ -307,7 +307,8 @@ def waiting(db: Database, k: int, cold_start: int) -> list[Question]:
     cycles = [row[0] for row in db.execute("SELECT max(id) FROM cycles GROUP BY recipe")]
     # Ranked here and not by a window function, which takes four times as long.
     flags = db.execute(
-        "SELECT f.patch_id, f.reason, f.predicted, f.score, r.verdict, f.cycle FROM flags f "
+        "SELECT f.patch_id, f.reason, f.predicted, f.score, r.verdict, f.cycle "  # noqa: S608
+        "FROM flags f "
         "JOIN frames r INDEXED BY frames_facts ON r.id = f.frame_id "
         f"WHERE cycle IN ({_marks(cycles)}) AND reason != 'defect' AND alike IS NULL "
         "ORDER BY score DESC, f.id",

@@ -135,7 +135,7 @@ class Handshake:
         return self._trigger if self.state is State.BUSY else None
 
     def step(self, inputs: Inputs, now_ns: int) -> Trigger | None:
-        """Take in what the PLC says; the trigger of a part that is to be judged, if there is one."""
+        """Take in what the PLC says; the trigger of a part that is to be judged, if any."""
         self.tick(now_ns)
         before, self._last = self._last, inputs
         first, self._heard = not self._heard, True

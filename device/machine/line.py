@@ -44,12 +44,13 @@ class Splitter:
     def feed(self, data: bytes) -> Iterator[str]:
         """The whole lines in what has come so far; empty ones are left out."""
         self._rest += bytes(byte & 0x7F for byte in data)
-        *lines, self._rest = re.split(rb"[\r\n]", self._rest)
+        *lines, rest = re.split(rb"[\r\n]", bytes(self._rest))
+        self._rest = bytearray(rest)
         if len(self._rest) > LONGEST_LINE:
             lines.append(bytes(self._rest[:LONGEST_LINE]))
             self._rest = bytearray()
         for line in lines:
-            if text := clean(bytes(line)):
+            if text := clean(line):
                 yield text
 
 

@@ -173,9 +173,9 @@ class ClientLink:
             )
             if found.isError():
                 raise ModbusException(f"reading the registers: {found}")
-            self._registers, self._registers_at = found.registers, now
+            self._registers, self._registers_at = list(found.registers), now
         self._trigger = coils[0]
-        return inputs_of(coils, self._registers)
+        return inputs_of(list(coils), self._registers)
 
     def _write(self, client: ModbusTcpClient | ModbusSerialClient, outputs: Outputs) -> None:
         s = self._settings

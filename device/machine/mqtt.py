@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 from camera.source import Event, Report
 from config.machine import Mqtt
@@ -25,7 +26,7 @@ class Publisher:
         self._base = f"{settings.topic}/{device.replace('/', '_').replace(' ', '_')}"
         self._retained: dict[str, str] = {}
         self._client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2, client_id=f"millsight-{device}", clean_session=True
+            CallbackAPIVersion.VERSION2, client_id=f"millsight-{device}", clean_session=True
         )
         self._client.will_set(f"{self._base}/online", "false", qos=1, retain=True)
         if settings.user:
@@ -45,7 +46,9 @@ class Publisher:
     def close(self) -> None:
         """Say that this box goes, and end."""
         if self._client.is_connected():
-            self._client.publish(f"{self._base}/online", "false", qos=1, retain=True).wait_for_publish(2)
+            self._client.publish(
+                f"{self._base}/online", "false", qos=1, retain=True
+            ).wait_for_publish(2)
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -79,5 +82,3 @@ class Publisher:
     ) -> None:
         place = f"{self._settings.host}:{self._settings.port}"
         self._report(Event("mqtt-lost", f"{place}: {reason}; tried again"))
-
-

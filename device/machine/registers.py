@@ -45,11 +45,7 @@ MAP = (
 
 def block(kind: str, writer: str, *, texts: bool = True) -> tuple[int, int]:
     """Where the signals of a kind that one side writes lie: first address, and how many."""
-    entries = [
-        e
-        for e in MAP
-        if e.kind == kind and e.writer == writer and (texts or e.words == 1)
-    ]
+    entries = [e for e in MAP if e.kind == kind and e.writer == writer and (texts or e.words == 1)]
     first = min(e.address for e in entries)
     return first, max(e.address + e.words for e in entries) - first
 

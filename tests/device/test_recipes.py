@@ -1,4 +1,4 @@
-"""Recipes: files over the settings of the site, the command line, and changing them while running."""
+"""Recipes: files over the settings of the site, the command line, and changing them."""
 
 import stat
 import subprocess
@@ -104,7 +104,9 @@ def test_the_loop_s_book_takes_up_files_models_and_choices(
     assert book.follow(db)
     assert book.now.name == settings.recipe.name
     assert not book.follow(db)
-    text = f'[recipe]\nindex = 2\n{CLASSES}pass_classes = ["clean"]\nthresholds = {{ scratch = 9 }}\n'
+    text = (
+        f'[recipe]\nindex = 2\n{CLASSES}pass_classes = ["clean"]\nthresholds = {{ scratch = 9 }}\n'
+    )
     write(settings, "ring", text)
     assert book.follow(db)
     ring = book.named("ring")
@@ -234,7 +236,9 @@ def test_the_command_line_adds_copies_edits_selects(
     ]  # fmt: skip
     assert said.splitlines()[2].endswith("parts: R-1")
     db = open_store(settings.device.data)
-    trail: list[Any] = [tuple(r) for r in db.execute("SELECT who, action, subject FROM audit_trail")]
+    trail: list[Any] = [
+        tuple(r) for r in db.execute("SELECT who, action, subject FROM audit_trail")
+    ]
     db.close()
     assert ("anna", "changed recipe", 'ring 2: parts = ["R-1"]') in trail
     assert ("anna", "selected recipe", "ring 2") in trail

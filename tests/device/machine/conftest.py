@@ -1,7 +1,6 @@
 """Real lines to test the machine's side with: pty pairs, free ports, a PLC in its own process."""
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -11,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -46,7 +45,7 @@ def cable(tmp_path: Path) -> Iterator[tuple[str, str]]:
         pytest.skip("needs socat: apt install socat")
     ends = (str(tmp_path / "box"), str(tmp_path / "plc"))
     process = subprocess.Popen(["socat", *(f"pty,raw,echo=0,link={end}" for end in ends)])
-    until(lambda: all(os.path.exists(end) for end in ends))
+    until(lambda: all(Path(end).exists() for end in ends))
     yield ends
     process.terminate()
     process.wait()
@@ -129,7 +128,7 @@ def with_machine(site: Settings, **values: Any) -> Settings:
     return site.model_copy(update={"machine": Machine(**values)})
 
 
-def modbus(role: str, line: str, **values: Any) -> Modbus:
+def modbus(role: Literal["client", "server"], line: str, **values: Any) -> Modbus:
     """Settings of a handshake over TCP or a serial port."""
     if ":" in line:
         host, port = line.split(":")

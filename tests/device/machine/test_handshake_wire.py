@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -41,7 +41,11 @@ def stored(settings: Settings) -> list[Any]:
 @pytest.mark.parametrize("role", ["client", "server"])
 @pytest.mark.parametrize("transport", ["tcp", "rtu"])
 def test_every_part_gets_one_verdict(
-    site: Settings, make_model: MakeModel, request: pytest.FixtureRequest, role: str, transport: str
+    site: Settings,
+    make_model: MakeModel,
+    request: pytest.FixtureRequest,
+    role: Literal["client", "server"],
+    transport: str,
 ) -> None:
     use_model(site, make_model(thresholds=[0.3] * 4))
     if transport == "tcp":

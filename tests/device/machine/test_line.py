@@ -45,7 +45,7 @@ def test_it_does_not_matter_how_the_bytes_come(chunks: list[bytes], data: st.Dat
     stream = b"".join(chunks)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
     splitter = Splitter()
-    found = []
+    found: list[str] = []
     for begin, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         found += splitter.feed(stream[begin:end])
     assert found == list(Splitter().feed(stream))

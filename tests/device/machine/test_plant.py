@@ -1,4 +1,4 @@
-"""What the plant is told: a real broker with its own clients, an OPC UA client, and a dead broker."""
+"""What the plant is told: a real broker and its own clients, an OPC UA client, a dead broker."""
 
 import asyncio
 import json
@@ -89,30 +89,27 @@ def with_plant(settings: Settings, **values: Any) -> Settings:
 def test_an_independent_client_hears_the_same(settings: Settings, tmp_path: Path) -> None:
     port = free_port()
     settings = with_plant(settings, mqtt=Mqtt(host="127.0.0.1", port=port))
-    with broker(port, tmp_path):
-        with plant_process(settings, tmp_path) as process:
-            assert ("millsight/box/online", "true") in listen(port, "millsight/box/online", 1)
-            put(settings, a_part(1))
-            until(lambda: any('"number": 1' in t for _, t in listen(port, "#", 9, 1)))
-            heard: list[tuple[str, str]] = []
-            ear = threading.Thread(
-                target=lambda: heard.extend(listen(port, "millsight/box/result", 2))
-            )
-            ear.start()
-            time.sleep(0.5)
-            put(settings, a_part(2))
-            put(settings, a_part(3, "fault", 6))
-            ear.join(30)
-            second, third = (json.loads(text) for _, text in heard)
-            assert (second["number"], second["ok"], second["took_ms"]) == (2, True, 41.5)
-            assert (third["verdict"], third["ok"], third["error"]) == ("fault", False, "deadline")
-            retained = dict(listen(port, "millsight/box/+", 5, 3))
-            facts = {k.split("/")[-1]: json.loads(v) for k, v in retained.items()}
-            assert facts["last_result"]["number"] == 3
-            assert facts["state"]["state"] == "halted"
-            assert (facts["counters"]["parts_pass"], facts["counters"]["parts_fault"]) == (2, 1)
-            process.kill()  # its last will
-            until(lambda: ("millsight/box/online", "false") in listen(port, "millsight/#", 5, 1))
+    with broker(port, tmp_path), plant_process(settings, tmp_path) as process:
+        assert ("millsight/box/online", "true") in listen(port, "millsight/box/online", 1)
+        put(settings, a_part(1))
+        until(lambda: any('"number": 1' in t for _, t in listen(port, "#", 9, 1)))
+        heard: list[tuple[str, str]] = []
+        ear = threading.Thread(target=lambda: heard.extend(listen(port, "millsight/box/result", 2)))
+        ear.start()
+        time.sleep(0.5)
+        put(settings, a_part(2))
+        put(settings, a_part(3, "fault", 6))
+        ear.join(30)
+        second, third = (json.loads(text) for _, text in heard)
+        assert (second["number"], second["ok"], second["took_ms"]) == (2, True, 41.5)
+        assert (third["verdict"], third["ok"], third["error"]) == ("fault", False, "deadline")
+        retained = dict(listen(port, "millsight/box/+", 5, 3))
+        facts = {k.split("/")[-1]: json.loads(v) for k, v in retained.items()}
+        assert facts["last_result"]["number"] == 3
+        assert facts["state"]["state"] == "halted"
+        assert (facts["counters"]["parts_pass"], facts["counters"]["parts_fault"]) == (2, 1)
+        process.kill()  # its last will
+        until(lambda: ("millsight/box/online", "false") in listen(port, "millsight/#", 5, 1))
 
 
 def test_a_broker_that_comes_back_is_told_all(settings: Settings, tmp_path: Path) -> None:
@@ -126,9 +123,7 @@ def test_a_broker_that_comes_back_is_told_all(settings: Settings, tmp_path: Path
         put(settings, a_part(2))
         with broker(port, tmp_path):  # a new one, which knows nothing
             (last,) = listen(port, "millsight/box/last_result", 1)
-            until(
-                lambda: '"number": 2' in listen(port, "millsight/box/last_result", 1)[0][1]
-            )
+            until(lambda: '"number": 2' in listen(port, "millsight/box/last_result", 1)[0][1])
     assert last
 
 

@@ -116,7 +116,7 @@ def test_the_part_of_a_line_chooses_the_recipe_and_an_unknown_one_is_ng(
         until(lambda: "line" in loop.kinds())
         for number, said in enumerate((b"OP=B-1\r", b"OP=B-2\r"), start=1):
             port.send(said)
-            until(lambda n=number: len(stored(settings)) == n)
+            until(lambda: len(stored(settings)) == number)  # noqa: B023
     first, second = stored(settings)
     assert (first.recipe, first.code) == ("bracket", 0)
     assert (second.recipe, second.code, second.verdict) == ("", Code.NO_RECIPE, "fault")
@@ -211,7 +211,7 @@ def test_a_picture_that_comes_late_is_ng_in_time_and_is_no_picture_of_the_next_p
     thread.join(20)
     late, good = stored(settings)
     assert (late.verdict, late.code) == ("fault", Code.DEADLINE)
-    assert 400 <= late.took_ms
+    assert late.took_ms >= 400
     assert (good.part, good.code) == ("2", 0)
     port.unplug()
 
