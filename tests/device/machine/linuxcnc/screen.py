@@ -11,7 +11,7 @@ FOLDER = Path(sys.argv[sys.argv.index("-ini") + 1]).parent
 command, status = linuxcnc.command(), linuxcnc.stat()
 
 
-def until(good, seconds=20):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def until(good, seconds=20):  # type: ignore[no-untyped-def]
     end = time.monotonic() + seconds
     while True:
         status.poll()
