@@ -8,6 +8,8 @@ from figures import neu_demo
 
 from camera.milled_steel import contact_sheet
 from config.document import to_markdown
+from device.machine.codes import as_markdown as codes_as_markdown
+from device.machine.registers import as_markdown
 from millsight import app
 
 DOCS = Path(__file__).parent
@@ -18,9 +20,25 @@ def cli_reference() -> str:
     return app.generate_docs(recursive=True, heading_level=1) + "\n"
 
 
+def machine_page() -> str:
+    """`docs/machine.md`, with its tables of codes and registers as they are in the code."""
+    text = (DOCS / "machine.md").read_text(encoding="utf-8")
+    tables = {"codes": codes_as_markdown(), "registers": as_markdown()}
+    for name, table in tables.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = f"{before}{begin}\n{table}\n\n{end}{after}"
+    return text
+
+
 def main() -> int:
     """Write what is out of date; the exit status tells whether anything was."""
-    pages = {"cli.md": cli_reference().encode(), "settings.md": to_markdown().encode()}
+    pages = {
+        "cli.md": cli_reference().encode(),
+        "settings.md": to_markdown().encode(),
+        "machine.md": machine_page().encode(),
+    }
     stale = [name for name, text in pages.items() if not _same(DOCS / name, text)]
     for name in stale:
         print(f"docs/{name} is out of date; run: make docs")

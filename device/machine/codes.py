@@ -37,3 +37,9 @@ MEANING = {
     Code.STOPPED: "the inspection loop is not running",
 }
 """What each code means, for the docs, the pages and the audit."""
+
+
+def as_markdown() -> str:
+    """The codes as a table of the docs."""
+    rows = [f"| {int(code)} | {meaning} |" for code, meaning in MEANING.items()]
+    return "\n".join(["| code | meaning |", "|---|---|", *rows])
