@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from config.errors import UserError
-from config.settings import Settings
+from config.settings import Exchange, Settings
 
 ENVIRONMENT = "MILLSIGHT_CONFIG"
 SITE_FILE = Path("/etc/millsight/millsight.toml")
@@ -75,9 +75,13 @@ def parse_settings(data: Mapping[str, Any], file: Path) -> Settings:
     device = device.model_copy(update=folders)
     if device.live is not None:
         device = device.model_copy(update={"live": base / device.live})
-    trainer = settings.trainer
+    trainer = settings.trainer.model_copy(update={"data": device.data / settings.trainer.data})
+    exchange = anchored(settings.exchange, base, device.data)
     if trainer.golden is not None:
         trainer = trainer.model_copy(update={"golden": base / trainer.golden})
+    update = settings.update
+    if update.root is not None:
+        update = update.model_copy(update={"root": base / update.root})
     camera = settings.camera
     if camera.folder.path is not None:
         folder = camera.folder.model_copy(update={"path": base / camera.folder.path})
@@ -85,7 +89,27 @@ def parse_settings(data: Mapping[str, Any], file: Path) -> Settings:
     if not (camera.opencv.is_url or camera.opencv.is_device):
         video = camera.opencv.model_copy(update={"address": str(base / camera.opencv.address)})
         camera = camera.model_copy(update={"opencv": video})
-    return settings.model_copy(update={"device": device, "camera": camera, "trainer": trainer})
+    return settings.model_copy(
+        update={
+            "device": device,
+            "camera": camera,
+            "trainer": trainer,
+            "exchange": exchange,
+            "update": update,
+        }
+    )
+
+
+def anchored(exchange: Exchange, base: Path, data: Path) -> Exchange:
+    """The exchange with absolute paths: its files from `base`, a folder of its own from `data`."""
+    changes: dict[str, Any] = {
+        name: base / path
+        for name in ("s3_credentials", "sftp_key", "sftp_known_hosts")
+        if (path := getattr(exchange, name)) is not None
+    }
+    if exchange.is_folder:
+        changes["url"] = str(data / exchange.url.removeprefix("file://"))
+    return exchange.model_copy(update=changes)
 
 
 def explain_all(error: ValidationError, file: Path) -> str:

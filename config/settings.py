@@ -331,13 +331,43 @@ class Review(Section):
         return self
 
 
+class Publishing(Section):
+    """How models are signed and rolled out to the devices of a recipe."""
+
+    first_devices: list[Name] = Field(default=[])
+    """Devices that get every new model at once, whatever the share."""
+    first_percent: float = Field(default=100, ge=0, le=100)
+    """Share of the devices that get a new model at once, in percent; `millsight trainer rollout`
+    widens it."""
+    keep: int = Field(default=10, ge=2, le=1000)
+    """Models that stay published; older ones are taken out of the channel."""
+    self_test_patches: int = Field(default=48, ge=4, le=150)
+    """Golden patches that go with a model, for the self-test of every device."""
+    root_days: float = Field(default=1825, ge=1, le=36500)
+    """Days until the root of trust must be renewed with the offline key."""
+    targets_days: float = Field(default=1825, ge=1, le=36500)
+    """The same for the list of channels."""
+    models_days: float = Field(default=90, ge=1, le=36500)
+    """Days for which the signature of a channel holds; every night renews it in time."""
+    snapshot_days: float = Field(default=30, ge=1, le=36500)
+    """Days for which the list of versions holds; every night renews it."""
+    timestamp_days: float = Field(default=7, ge=0.001, le=365)
+    """Days after which devices take nothing new unless a night came: longer than the longest
+    weekend, for it is also how long an old state can be passed off as the current one."""
+
+
 class Trainer(Section):
     """How models are trained."""
 
+    data: Path = Field(default=Path("trainer"), strict=False)
+    """Folder for the trainer's own store: what all devices have answered. Relative paths start at
+    `device.data`."""
     seed: int = Field(default=0, ge=0)
     """Seed of the training run."""
     threads: int = Field(default=0, ge=0, le=256)
     """Threads of the training; 0 takes every core but one, which is left to the inspection."""
+    most_steps: int = Field(default=1600, ge=1, le=1000000)
+    """Longest training run, in optimiser steps; fewer make a slow trainer done in time."""
     folds: int = Field(default=2, ge=0, le=10)
     """Folds of the held-out predictions that set the thresholds; 0 leaves them out, and then
     every patch of the new model is unsure until a threshold is known."""
@@ -346,9 +376,15 @@ class Trainer(Section):
     most_wrong: float = Field(default=0.1, gt=0, lt=1)
     """Largest share of the sure verdicts that may be wrong, estimated on unseen patches; until
     there are labels enough to promise it, every patch is unsure."""
+    least_new_class: int = Field(default=20, ge=2, le=100000)
+    """Patches that operators must have called by the same new name before it becomes a class of
+    the next model."""
+    ask_again: int = Field(default=20, ge=0, le=10000)
+    """Labels that look wrong which a night sends back to be asked again, at most."""
     golden: Path | None = Field(default=None, strict=False)
-    """Folder of class folders that no model ever learns from and every new model is judged on; it
-    is frozen by the first night that uses it. Relative paths start at the settings file."""
+    """Folder of class folders that no model ever learns from and every new model is judged on. The
+    first night takes a copy, which is what counts from then on; `millsight trainer freeze` takes
+    what has changed as its next version. Relative paths start at the settings file."""
     least_golden: int = Field(default=30, ge=1, le=1000000)
     """Patches a model must be judged on, golden ones and new audits together, to go out."""
     least_accuracy: float = Field(default=0.7, ge=0, le=1)
@@ -361,6 +397,74 @@ class Trainer(Section):
     """The same for every class."""
     largest_unsure_rise: float = Field(default=0.2, ge=0, le=1)
     """Largest share of these patches by which it may be unsure more often than the model in use."""
+    publish: Publishing = Publishing()
+
+
+class Update(Section):
+    """How a device takes in published models."""
+
+    root: Path | None = Field(default=None, strict=False)
+    """File of the root of trust (`root.json` of `millsight trainer keys init`), brought here by
+    hand, never over the exchange. Default: `trusted-root.json` in `device.data`. Relative paths
+    start at the settings file."""
+    tolerance: float = Field(default=0.001, ge=0, le=1)
+    """Largest difference of a log-probability from the trainer's in the self-test; another class or
+    another verdict always fails."""
+    largest_slowdown: float = Field(default=1.5, ge=1, le=100)
+    """Time of a patch, as a multiple of the model in use, over which a new model is refused."""
+    probation_frames: int = Field(default=1000, ge=0, le=10000000)
+    """Frames for which a new model is watched and goes back by itself; 0: no probation."""
+    probation_hours: float = Field(default=24, ge=0.001, le=8760)
+    """Hours of inspection after which the probation ends too, once 50 frames were judged."""
+    largest_unsure_rise: float = Field(default=0.2, ge=0, le=1)
+    """Share of the frames by which it may be unsure more often than the model before it."""
+    largest_mix_change: float = Field(default=0.3, ge=0, le=1)
+    """Share of the patches that may have moved to other classes."""
+    largest_live_slowdown: float = Field(default=3, ge=1, le=100)
+    """Time of a patch in the running loop, as a multiple of the model before it."""
+
+
+class Exchange(Section):
+    """The place through which devices and trainer hand each other labels and models."""
+
+    url: str = Field(default="exchange", min_length=1)
+    """A folder, `s3://bucket/prefix`, or `sftp://user@host:port/folder`. A relative folder starts
+    at `device.data`. Never with a password: keys and credentials are files."""
+    s3_endpoint: str = ""
+    """Address of the S3-compatible server, such as `https://s3.factory.example:9000`; empty:
+    Amazon's."""
+    s3_region: str = Field(default="us-east-1", min_length=1)
+    """Region of the bucket; most servers of one's own take any."""
+    s3_credentials: Path | None = Field(default=None, strict=False)
+    """File with the key's id on its first line and the secret on its second, readable by its owner
+    only. Default: the environment's `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`. Relative paths
+    start at the settings file."""
+    sftp_key: Path | None = Field(default=None, strict=False)
+    """File of the private key without a passphrase, readable by its owner only. Relative paths
+    start at the settings file."""
+    sftp_known_hosts: Path | None = Field(default=None, strict=False)
+    """File with the server's host key, as `ssh-keyscan` writes it; a server with another key is
+    refused. Relative paths start at the settings file."""
+    timeout_s: float = Field(default=30, ge=1, le=600)
+    """Longest wait for an answer of the server, in seconds."""
+
+    @model_validator(mode="after")
+    def _url_holds_no_secret(self) -> Self:
+        scheme, _, rest = self.url.rpartition("://")
+        if scheme not in {"", "file", "s3", "sftp"}:
+            raise ValueError(f"url starts with {scheme}://; allowed is a folder, s3:// or sftp://")
+        if scheme in {"s3", "sftp"} and ":" in rest.rpartition("@")[0]:
+            raise ValueError(
+                "url holds a password; take it out: s3_credentials and sftp_key name files"
+            )
+        if "@" in self.s3_endpoint:
+            raise ValueError("s3_endpoint holds a password; take it out: s3_credentials is a file")
+        return self
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the place is a folder."""
+        return not self.url.startswith(("s3://", "sftp://"))
 
 
 class Settings(Section):
@@ -375,6 +479,8 @@ class Settings(Section):
     plant: Plant = Plant()
     review: Review = Review()
     trainer: Trainer = Trainer()
+    exchange: Exchange = Exchange()
+    update: Update = Update()
 
     @model_validator(mode="after")
     def _a_plc_knows_every_class(self) -> Self:

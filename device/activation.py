@@ -3,6 +3,7 @@
 import os
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from sqlite_utils import Database
 
 from config.errors import UserError
 from config.settings import PATCH_SIZE, Recipe, Settings
+from device.durable import flush_folder
 from device.model import Model, ModelMetadata, load_model, load_model_bytes, read_model_file
 from device.store import (
     STORE_FILE,
@@ -19,6 +21,7 @@ from device.store import (
     explain_errors,
     in_force,
     record_activation,
+    refuse,
 )
 
 
@@ -30,11 +33,14 @@ def model_path(data: Path, model_id: str) -> Path:
 def check_recipe(metadata: ModelMetadata, recipe: Recipe, name: str) -> None:
     """Refuse a model for other classes than the recipe's.
 
+    The recipe's classes come first, in their order. Behind them a model may have classes that
+    operators named meanwhile; what shows one of these fails, for nobody has said that it is good.
+
     Raises:
-        UserError: the classes or the passing classes differ.
+        UserError: the recipe's classes are not the model's first ones, or others pass.
     """
-    theirs = (metadata.classes, set(metadata.pass_classes))
-    if theirs != (recipe.classes, set(recipe.pass_classes)):
+    first = metadata.classes[: len(recipe.classes)]
+    if (first, set(metadata.pass_classes)) != (recipe.classes, set(recipe.pass_classes)):
         raise UserError(
             f"{name}: made for classes {metadata.classes} (passing: {metadata.pass_classes}), but "
             f"recipe {recipe.name!r} has {recipe.classes} (passing: {recipe.pass_classes}); "
@@ -42,11 +48,19 @@ def check_recipe(metadata: ModelMetadata, recipe: Recipe, name: str) -> None:
         )
 
 
-def activate(db: Database, file: Path, settings: Settings, reason: str, recipe: str = "") -> Model:
+def activate(
+    db: Database,
+    file: Path,
+    settings: Settings,
+    reason: str,
+    recipe: str = "",
+    also: Callable[[Model], None] | None = None,
+) -> Model:
     """Check a model file, keep a copy under its id, and make it the model in use.
 
     `settings` hold the recipe it is for; `recipe` is '' for that of the settings file, else its
-    name. A power cut at any moment leaves either the old model in use or the new one whole.
+    name. A power cut at any moment leaves either the old model in use or the new one whole. `also`
+    is done in the same transaction.
 
     Raises:
         UserError: the file is no model for this recipe, or cannot be kept.
@@ -64,18 +78,23 @@ def activate(db: Database, file: Path, settings: Settings, reason: str, recipe: 
     with explain_errors(data / STORE_FILE), db.atomic():
         add_model(db, model, latency_ms)
         record_activation(db, model.id, reason, recipe)
+        if also is not None:
+            also(model)
     return model
 
 
 def go_back(db: Database, model_id: str, settings: Settings, who: str) -> Model:
     """Bring an earlier model of this device into use again, and record who did it.
 
+    The model that is left is not taken from the exchange again.
+
     Raises:
         UserError: it is in use already, is not known here, or its file is missing, damaged or for
             other classes; nothing was changed.
     """
     data = settings.device.data
-    if model_id == in_force(db).model_id:
+    left = in_force(db).model_id
+    if model_id == left:
         raise UserError(f"{model_id[:12]}: is the model in use already")
     if not db.execute("SELECT 1 FROM models WHERE id = ?", [model_id]).fetchone():
         raise UserError(f"{model_id[:12]}: no model of this device")
@@ -86,6 +105,8 @@ def go_back(db: Database, model_id: str, settings: Settings, who: str) -> Model:
     check_recipe(model.metadata, settings.recipe, str(path))
     with explain_errors(data / STORE_FILE), exclusive(db):
         record_activation(db, model_id, f"rolled back by {who}")
+        if left is not None:
+            refuse(db, left, f"rolled back by {who}")
         add_action(db, who, "rolled back", model_id)
     return model
 
@@ -117,8 +138,4 @@ def write_durably(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    flush_folder(path.parent)

@@ -27,10 +27,13 @@ class Asker:
     taken up.
     """
 
-    def __init__(self, settings: Settings, db: Database, cycle: int) -> None:
+    def __init__(
+        self, settings: Settings, db: Database, cycle: int, classes: list[str] | None = None
+    ) -> None:
+        """`classes` are the model's; None: there is none, or it has the recipe's."""
         self.cycle = cycle
         self._device = settings.device.name
-        self._classes = settings.recipe.classes
+        self._classes = classes or settings.recipe.classes
         self._audit_share = settings.asking.audit_share
         self._db = db
         self._uncertain: StreamTopK[str] = StreamTopK(settings.asking.k)

@@ -186,7 +186,10 @@ def activate(
 
 @app.command
 def models(config: Config = None) -> None:
-    """List the models of this device, the newest first; * is the model in use.
+    """List the models of this device, the newest first, and those that it refused.
+
+    * is the model in use. A model on probation says how far it is, one that is not taken from the
+    exchange again says why.
 
     Parameters
     ----------
@@ -196,9 +199,12 @@ def models(config: Config = None) -> None:
     from datetime import datetime  # noqa: PLC0415
 
     from device.history import models as known_models  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
+    from device.store import open_store, refused_models  # noqa: PLC0415
+    from device.update.probation import said_of  # noqa: PLC0415
 
-    db = open_store(load_settings(config).device.data)
+    settings = load_settings(config)
+    db = open_store(settings.device.data)
+    refused = dict(refused_models(db))
     for model in known_models(db):
         said = model.metadata
         metrics = ", ".join(f"{name} {value:.3f}" for name, value in said.metrics.items())
@@ -207,6 +213,12 @@ def models(config: Config = None) -> None:
             f"{'*' if model.in_use else ' '} {model.id[:12]} {came:%Y-%m-%d %H:%M} "
             f"{said.labels} labels, {metrics or 'nothing measured'}; {model.uses[-1].reason}"
         )
+        if model.probation is not None:
+            print(f"    on probation: {said_of(model.probation, settings.update)}")
+        if (reason := refused.pop(model.id, None)) is not None:
+            print(f"    not taken again: {reason}")
+    for model_id, reason in refused.items():
+        print(f"! {model_id[:12]} refused: {reason}")
     db.close()
 
 
@@ -233,6 +245,46 @@ def rollback(model: str, config: Config = None, *, who: str) -> None:
     db = open_store(settings.device.data)
     print(f"{go_back(db, find_model(db, model).id, settings, who).id[:12]} in use again")
     db.close()
+
+
+@app.command
+def sync(config: Config = None) -> None:
+    """Push what operators answered, then take in the newest model that is published for us.
+
+    A model is verified from the pinned root of trust down, tried on golden patches, switched to
+    between two frames, and on probation from then on. Whatever is refused leaves the running model
+    as it is; the reason is printed, an event, and the exit status is 1.
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    """
+    from device.update.sync import sync as push_and_take  # noqa: PLC0415
+
+    for line in push_and_take(load_settings(config)):
+        print(line, flush=True)
+
+
+@app.command
+def trust(root: Path, config: Config = None) -> None:
+    """Pin the root of trust: models signed under it are taken, and no others.
+
+    Bring the file here by hand; never take it from the exchange. Pinning another root forgets what
+    was known of the repository before.
+
+    Parameters
+    ----------
+    root
+        `root.json`, which `millsight trainer keys init` writes beside the offline keys.
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    """
+    from device.update.client import fingerprint, pin_root, read_root  # noqa: PLC0415
+
+    settings = load_settings(config)
+    content = read_root(root)
+    print(f"{pin_root(settings, content)}: trusted, fingerprint {fingerprint(content)}")
 
 
 @app.command
@@ -263,21 +315,21 @@ def label(patch: str, class_name: str, config: Config = None, *, operator: str) 
     patch
         Id of the patch, as `questions` lists it.
     class_name
-        One of the recipe's classes.
+        One of the recipe's classes, or of those that the model in use has besides.
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     operator
         Who answers.
     """
-    from device.store import add_label, open_store  # noqa: PLC0415
+    from device.store import add_label, classes_in_use, open_store  # noqa: PLC0415
 
     settings = load_settings(config)
-    if class_name not in settings.recipe.classes:
+    db = open_store(settings.device.data)
+    if class_name not in (classes := classes_in_use(db, settings.recipe)):
         raise UserError(
             f"{class_name}: no class of recipe {settings.recipe.name!r}; "
-            f"its classes: {', '.join(settings.recipe.classes)}"
+            f"its classes: {', '.join(classes)}"
         )
-    db = open_store(settings.device.data)
     add_label(db, patch, class_name, operator)
     db.close()
     print(f"{patch[:12]}: {class_name}")
@@ -310,3 +362,26 @@ def lot(part: str, lot: str, config: Config = None, *, operator: str) -> None:
     begin_lot(db, part, lot, operator)
     db.close()
     print(f"part {part or '-'}, lot {lot or '-'}")
+
+
+@app.command
+def push(config: Config = None, *, as_json: Annotated[bool, Parameter("--json")] = False) -> None:
+    """Send what is new to the exchange: answers with their patches, random draws, counts, events.
+
+    Takes in first what the trainer has acknowledged. Killed at any moment, the next push goes on
+    where this one ended.
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    as_json
+        Print JSON instead of text.
+    """
+    from device.exchange.push import push as send  # noqa: PLC0415
+
+    pushed = send(load_settings(config))
+    if as_json:
+        print(json.dumps(pushed._asdict(), indent=2, ensure_ascii=False))
+        return
+    print("\n".join(pushed.lines()))

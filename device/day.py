@@ -19,6 +19,8 @@ MINUTE_NS = 60 * 10**9
 HOUR_NS = 60 * MINUTE_NS
 QUARTER = 15
 """Minutes."""
+USUAL_HOURS = 48
+"""How far before a shift the scores are taken that its own are held against: every shift twice."""
 AGREEMENT_NS = 28 * 24 * HOUR_NS
 """How far back repeated questions count: people, and what they learnt, change."""
 
@@ -125,6 +127,8 @@ class ScoresOf(NamedTuple):
     """Patches per bin, from `LEAST_BIN` to `MOST_BIN`."""
     threshold: float | None
     """Above it a patch is unsure; None: every patch is."""
+    usual: list[int]
+    """The same bins over the `USUAL_HOURS` before: what this model usually found."""
 
     @property
     def patches(self) -> int:
@@ -133,22 +137,30 @@ class ScoresOf(NamedTuple):
 
     @property
     def share_over(self) -> float | None:
-        """About which share is over the threshold; None: there is no patch.
+        """About which share is over the threshold; None: there is no patch."""
+        return _share_over(self.bins, self.threshold)
 
-        Of the bin that holds the threshold the part above it, by the logarithm.
-        """
-        if not self.patches:
-            return None
-        if self.threshold is None:
-            return 1.0
-        over = 0.0
-        for number, patches in enumerate(self.bins, LEAST_BIN):
-            low, high = bin_edge(number), bin_edge(number + 1)
-            if self.threshold <= low:
-                over += patches
-            elif self.threshold < high:
-                over += patches * math.log(high / self.threshold) / math.log(high / low)
-        return over / self.patches
+    @property
+    def usual_over(self) -> float | None:
+        """The same of what was before."""
+        return _share_over(self.usual, self.threshold)
+
+
+def _share_over(bins: list[int], threshold: float | None) -> float | None:
+    """Of the bin that holds the threshold the part above it counts, by the logarithm."""
+    total = sum(bins)
+    if not total:
+        return None
+    if threshold is None:
+        return 1.0
+    over = 0.0
+    for number, patches in enumerate(bins, LEAST_BIN):
+        low, high = bin_edge(number), bin_edge(number + 1)
+        if threshold <= low:
+            over += patches
+        elif threshold < high:
+            over += patches * math.log(high / threshold) / math.log(high / low)
+    return over / total
 
 
 def scores(db: Database, model_id: str, choice: Choice) -> list[ScoresOf]:
@@ -162,21 +174,25 @@ def scores(db: Database, model_id: str, choice: Choice) -> list[ScoresOf]:
         [model_id, choice.class_name],
     ).fetchall()
     begin, end = (ns // HOUR_NS for ns in choice.shift)
-    rows = db.execute(
-        """
-        SELECT class, bin, sum(patches) FROM scores
-        WHERE hour >= :begin AND hour < :end AND model_id = :model
-            AND (:part IS NULL OR part = :part)
-        GROUP BY class, bin
-        """,
-        choice.values() | {"begin": begin, "end": end, "model": model_id},
-    )
-    found = {(name, number): patches for name, number, patches in rows}
-    numbers = range(LEAST_BIN, MOST_BIN + 1)
-    return [
-        ScoresOf(name, [found.get((name, number), 0) for number in numbers], threshold)
-        for name, threshold in thresholds
-    ]
+
+    def patches_of(first: int, last: int) -> dict[str, list[int]]:
+        rows = db.execute(
+            """
+            SELECT class, bin, sum(patches) FROM scores
+            WHERE hour >= :begin AND hour < :end AND model_id = :model
+                AND (:part IS NULL OR part = :part)
+            GROUP BY class, bin
+            """,
+            choice.values() | {"begin": first, "end": last, "model": model_id},
+        )
+        found = {name: [0] * (MOST_BIN - LEAST_BIN + 1) for name, _ in thresholds}
+        for name, number, patches in rows:
+            if name in found:
+                found[name][number - LEAST_BIN] = patches
+        return found
+
+    now, usual = patches_of(begin, end), patches_of(begin - USUAL_HOURS, begin)
+    return [ScoresOf(name, now[name], threshold, usual[name]) for name, threshold in thresholds]
 
 
 class Audited(NamedTuple):

@@ -6,7 +6,8 @@ from sqlite_utils import Database
 
 from config.errors import UserError
 from device.model import ModelMetadata
-from device.store import in_force
+from device.store import in_force, why_refused
+from device.update.probation import Probation, running_probation
 
 
 class Use(NamedTuple):
@@ -30,6 +31,10 @@ class StoredModel(NamedTuple):
     uses: list[Use]
     """Every time it came into use, the first one first."""
     in_use: bool
+    probation: Probation | None
+    """Where it is on probation."""
+    refused: str | None
+    """Why it is not taken from the exchange again; None: it may be."""
 
 
 def count_models(db: Database) -> int:
@@ -71,6 +76,8 @@ def find_model(db: Database, beginning: str) -> StoredModel:
         latency_ms,
         [Use(*row) for row in uses],
         model_id == in_force(db).model_id,
+        found if (found := running_probation(db)) and found.model_id == model_id else None,
+        why_refused(db, model_id),
     )
 
 

@@ -9,18 +9,18 @@ import contextlib
 import hashlib
 import json
 import queue
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from camera.source import Event, Frame, Report
-from config.settings import PATCH_SIZE, Region
+from config.settings import PATCH_SIZE, Region, Settings
 from device.clock import stamp
 from device.parts import Part, add_part, choose_recipe
 from device.store import (
@@ -37,6 +37,7 @@ from device.store import (
     open_store,
     set_state,
 )
+from device.update.probation import Judging, note_judged, watch
 
 WAITING_ITEMS = 64
 """Frames that may wait to be stored; then the loop waits, so that nothing flagged is lost."""
@@ -88,6 +89,7 @@ class Counts:
     frames: Counter[Counted]
     scores: Counter[Scored]
     state: dict[str, Any]
+    judged: list[Judging] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +118,10 @@ Encoded: TypeAlias = tuple[KeptFrame, bytes | None, list[bytes]]
 class Keeper:
     """The one writer of the capture loop's process."""
 
-    def __init__(self, folder: Path, device: str, report: Report) -> None:
-        self._folder = folder
-        self._device = device
+    def __init__(self, settings: Settings, report: Report) -> None:
+        self._settings = settings
+        self._folder = settings.device.data
+        self._device = settings.device.name
         self._report = report
         self._queue: queue.Queue[Item | None] = queue.Queue(WAITING_ITEMS)
         self._closing = threading.Event()
@@ -182,11 +185,23 @@ class Keeper:
         if self.paused.is_set():
             self.paused.clear()
             self._report(Event("keeping", "the disk takes flagged patches again"))
+        if any(isinstance(item, Counts) for item in group):
+            self._watch()
         for item in group:
             if isinstance(item, KeptFrame):
                 for patch in item.patches:
                     what = f"{patch.id} {patch.reason} {patch.predicted or '-'} {patch.score:.4f}"
                     self._report(Event("flagged", what))
+
+    def _watch(self) -> None:
+        """Look whether the model on probation does well."""
+        try:
+            event = watch(self._db, self._settings)
+        except sqlite3.Error as error:
+            self._report(Event("store", f"the probation is looked at later: {error}"))
+            return
+        if event is not None:
+            self._report(event)
 
     def _commit(self, group: Sequence[Encoded | Row]) -> Exception | None:
         """Store a group in one transaction; what went wrong, if anything did."""
@@ -222,6 +237,8 @@ class Keeper:
             add_counts(db, item.frames.items())
             add_scores(db, item.scores.items())
             set_state(db, "loop", item.state)
+            for judging in item.judged:
+                note_judged(db, judging)
             return
         kept, jpeg, pngs = item
         frame = kept.frame

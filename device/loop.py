@@ -31,6 +31,7 @@ from device.store import (
     open_store,
     record_settings,
 )
+from device.update.probation import Judging
 from device.verdict import Verdict, frame_verdict, judge
 
 FRAMES_AT_ONCE = 8
@@ -121,7 +122,7 @@ class InspectionLoop:
         self._on_frame = on_frame
         self._parts: PartWork | None = None
         self._live = LiveWriter(settings)
-        self._keeper = Keeper(settings.device.data, settings.device.name, self._say)
+        self._keeper = Keeper(settings, self._say)
         source = (
             open_source(settings.camera, settings.recipe.classes, self._event)
             if make_source is None
@@ -140,6 +141,8 @@ class InspectionLoop:
         self._scores: Counter[Scored] = Counter()
         self._defects = RateLimit(settings.keeping.defects_per_minute)
         self._wrong_sizes: set[tuple[str, tuple[int, ...]]] = set()
+        self._judging: list[Judging] = []
+        self._handed_over = time.monotonic()
         self.summary = Summary()
 
     def stop(self) -> None:
@@ -187,6 +190,7 @@ class InspectionLoop:
             self._hand_over_counts("stopped")
             self._keeper.close()
             self._live.close()
+            self._book.close()
             db.close()
         return self.summary
 
@@ -229,7 +233,10 @@ class InspectionLoop:
         judged = None
         predicted, scores, unsure = [], [], []
         if good and model is not None:
+            began = time.perf_counter()
             judged = judge(model, good[0] if len(good) == 1 else np.concatenate(good))
+            self._judging_of(model).seconds += time.perf_counter() - began
+            self._judging_of(model).patches += len(judged.predicted)
             one.bins.update(
                 zip(judged.predicted.tolist(), score_bins(judged.scores).tolist(), strict=True)
             )
@@ -252,6 +259,9 @@ class InspectionLoop:
                 continue
             part = slice(stop, stop := stop + len(cut.regions))
             verdict, index = frame_verdict(predicted[part], unsure[part], model.passes)
+            noted = self._judging_of(model)
+            noted.frames += 1
+            noted.unsure += verdict == "unsure"
             name = model.metadata.classes[index] if index >= 0 else None
             self._conclude(captured, one, None, verdict, index)
             log_p = judged.log_probabilities[part]
@@ -322,7 +332,7 @@ class InspectionLoop:
     ) -> None:
         """Count a frame, and hand its verdict on."""
         minute = captured.frame.wall_ns // 60_000_000_000
-        name = one.settings.recipe.classes[index] if index >= 0 else None
+        name = None if index < 0 or one.model is None else one.model.metadata.classes[index]
         model_id = "" if one.model is None else one.model.id
         what = (verdict or "fault", fault or name or "")
         if self._parts is not None:  # first of all: somebody waits for it
@@ -334,6 +344,12 @@ class InspectionLoop:
         if self._on_frame is not None:
             self._on_frame(FrameResult(captured, verdict, fault or name))
 
+    def _judging_of(self, model: Model) -> Judging:
+        """What was judged with the present model since the counts were handed over."""
+        if not self._judging or self._judging[-1].model_id != model.id:
+            self._judging.append(Judging(model.id))
+        return self._judging[-1]
+
     def _gather_scores(self, one: Loaded) -> None:
         """Put the scores counted so far down to the present hour, model and part."""
         if one.model is None or not one.bins:
@@ -342,6 +358,7 @@ class InspectionLoop:
         classes = one.model.metadata.classes
         for (c, number), patches in one.bins.items():
             self._scores[hour, one.model.id, classes[c], one.now.part, number] += patches
+            self._judging_of(one.model).mix[classes[c]] += patches
         one.bins.clear()
 
     def _hand_over_counts(self, activity: str) -> None:
@@ -360,8 +377,12 @@ class InspectionLoop:
             "wall_ns": time.time_ns(),
         }
         # Else count on until the disk has room.
-        if self._keeper.put(Counts(self._counts, self._scores, state)):
-            self._counts, self._scores = Counter(), Counter()
+        now = time.monotonic()
+        if self._judging:
+            self._judging[-1].elapsed += now - self._handed_over
+        if self._keeper.put(Counts(self._counts, self._scores, state, self._judging)):
+            self._counts, self._scores, self._judging = Counter(), Counter(), []
+        self._handed_over = now
 
     def _say(self, event: Event) -> None:
         """Report what happened, also on the live page."""

@@ -21,12 +21,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from config.errors import UserError
 from config.settings import PATCH_SIZE
 from device.kls import Baselines
+from device.onnx_file import check_model_file
 from device.patches import Patches
 
 FORMAT = 1
 METADATA_KEY = "millsight"
-LARGEST_BYTES = 16 * 1024 * 1024
-"""No model is anywhere near this; a larger file is not read into memory at all."""
+LARGEST_BYTES = 578_700
+"""The paper's model size (section 4.3): the whole file must stay within it, and a larger one is not
+read into memory at all."""
 
 STANDARDISE_EPSILON = 1.0
 """The graph standardises a patch to (x − mean) / √(variance + this): a flat patch must not
@@ -177,14 +179,20 @@ def load_model(path: Path, threads: int = 1) -> Model:
     """Load a model file, check it against the contract, and warm it up.
 
     Raises:
-        UserError: not a whole ONNX file, not a millsight model, of another format, or broken
-            inside (weights that give NaN, outputs that are no probabilities).
+        UserError: not a whole ONNX file, not what our exporter writes (`device.onnx_file`), not a
+            millsight model, of another format, or broken inside (weights that give NaN, outputs
+            that are no probabilities).
     """
     return load_model_bytes(read_model_file(path), str(path), threads)
 
 
 def load_model_bytes(data: bytes, name: str, threads: int = 1) -> Model:
     """Like `load_model`, from bytes; `name` stands in the errors."""
+    if len(data) > LARGEST_BYTES:
+        raise UserError(
+            f"{name}: {len(data)} bytes; a model has at most {LARGEST_BYTES}: not a millsight model"
+        )
+    check_model_file(data, name)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -14,12 +14,12 @@ from camera.source import Event
 from config.errors import UserError
 from config.recipes import Recipes, Stamp, load_recipes, stamps_of
 from config.settings import Settings
-from device.activation import check_recipe, model_path
 from device.asking import Asker
-from device.model import Model, load_model
+from device.model import Model
 from device.parts import chosen_recipe, record_recipe, recorded_recipes
 from device.patches import Cutter
 from device.store import STORE_FILE, InForce, explain_errors, in_force, start_cycle, user_name
+from device.swap import ModelLoader
 
 NOTHING = InForce(0, None, 0, "", "")
 
@@ -33,6 +33,7 @@ class Loaded:
     """'' for the recipe of the settings file, else its name: how the store knows it."""
     cutter: Cutter
     asker: Asker
+    loader: ModelLoader
     model: Model | None = None
     now: InForce = NOTHING
     bins: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -117,10 +118,11 @@ class RecipeBook:
         with explain_errors(self._site.device.data / STORE_FILE):
             if stamps != self._stamps:
                 self._read_files(db)
-            for one in self.all():
-                self._follow_one(db, one)
+            first = self._version == -1
+            ready = [self._follow_one(db, one, wait=first) for one in self.all()]
             self._follow_choice(db)
-        self._stamps, self._version = stamps, version
+        self._stamps = stamps
+        self._version = version if all(ready) else -2  # look again, at a model on its way
         return True
 
     def _read_files(self, db: Database) -> None:
@@ -143,32 +145,44 @@ class RecipeBook:
                 continue
             key = "" if settings is self._site else name
             cycle = in_force(db, key).cycle or _first_cycle(db, key)
+            asker = Asker(settings, db, cycle)
             loaded[name] = Loaded(
-                settings, key, Cutter(settings.recipe), Asker(settings, db, cycle)
+                settings, key, Cutter(settings.recipe), asker, ModelLoader(settings)
             )
         with self._lock:
+            gone = [one for name, one in self._loaded.items() if loaded.get(name) is not one]
             self._recipes, self._loaded = recipes, loaded
+        for one in gone:
+            one.loader.close()
 
-    def _follow_one(self, db: Database, one: Loaded) -> None:
+    def close(self) -> None:
+        """End the threads that load models."""
+        for one in self.all():
+            one.loader.close()
+
+    def _follow_one(self, db: Database, one: Loaded, *, wait: bool) -> bool:
+        """Take up model and cycle of a recipe together; False: its model is still on its way."""
         now = in_force(db, one.key)
+        taken = False
         if now.activation != one.now.activation and now.model_id is not None:
-            self._take_model(one, now.model_id)
-        if now.cycle != one.asker.cycle:
-            one.asker = Asker(one.settings, db, now.cycle)
+            one.loader.want(now.activation, now.model_id)
+            model = one.loader.get(wait=wait)
+            if model is None:
+                one.now = one.now._replace(part=now.part, lot=now.lot)
+                return False
+            if isinstance(model, UserError):
+                # The running model stays; without one the cold start goes on.
+                self._event(Event("model-refused", str(model)))
+            else:
+                taken = True
+                one.model = model.with_thresholds(one.settings.recipe.thresholds)
+                where = f" for recipe {one.name}" if one.key else ""
+                self._event(Event("model", f"{model.id[:12]} in use{where}"))
         one.now = now
-
-    def _take_model(self, one: Loaded, model_id: str) -> None:
-        path = model_path(self._site.device.data, model_id)
-        try:
-            model = load_model(path, self._site.device.threads)
-            check_recipe(model.metadata, one.settings.recipe, str(path))
-        except UserError as error:
-            # The running model stays; without one the cold start goes on.
-            self._event(Event("model-refused", str(error)))
-        else:
-            one.model = model.with_thresholds(one.settings.recipe.thresholds)
-            where = f" for recipe {one.name}" if one.key else ""
-            self._event(Event("model", f"{model.id[:12]} in use{where}"))
+        if now.cycle != one.asker.cycle or taken:
+            classes = None if one.model is None else one.model.metadata.classes
+            one.asker = Asker(one.settings, db, now.cycle, classes)
+        return True
 
     def _follow_choice(self, db: Database) -> None:
         # What the machine chose is in force already; it counts after a restart only.

@@ -245,6 +245,155 @@ def m003_shop_floor(db: Database) -> None:
 
 
 @migrations()
+def m004_exchange(db: Database) -> None:
+    """What a device has sent, and what a trainer has merged; a store may be both."""
+    for statement in f"""
+        CREATE TABLE batches (     -- device: what went to the exchange
+            sequence INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE, -- on the exchange, without its ending
+            state TEXT NOT NULL,   -- made, sent, acknowledged, refused
+            reason TEXT NOT NULL,  -- why it was refused; '': it was not
+            bytes INTEGER NOT NULL,
+            labels INTEGER NOT NULL,
+            patches INTEGER NOT NULL,
+            begin TEXT NOT NULL,   -- JSON: where it begins (device.exchange.collect.Marks)
+            {STAMP}
+        ) STRICT;
+        CREATE TABLE sent_labels ( -- device: the batch that a label went with
+            label_id TEXT PRIMARY KEY REFERENCES labels(id),
+            batch INTEGER NOT NULL REFERENCES batches(sequence)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX sent_labels_batch ON sent_labels (batch);
+        CREATE TABLE merges (      -- trainer: what came of a batch
+            name TEXT PRIMARY KEY, -- as in batches
+            device TEXT NOT NULL,
+            outcome TEXT NOT NULL, -- merged, refused
+            reason TEXT NOT NULL,  -- why it was refused; '': it was not
+            labels INTEGER NOT NULL, -- in the batch
+            new_labels INTEGER NOT NULL, -- of them not known before
+            skew_s REAL,           -- clock of the device less that of this machine; NULL: unknown
+            {STAMP}
+        ) STRICT;
+        CREATE INDEX merges_device ON merges (device);
+        CREATE TABLE merged_labels ( -- trainer: which device a label came from
+            label_id TEXT PRIMARY KEY REFERENCES labels(id),
+            device TEXT NOT NULL,
+            number INTEGER NOT NULL -- their order on that device
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE fleet_events (-- trainer: what happened on the devices
+            id TEXT PRIMARY KEY,   -- SHA-256 of the others
+            device TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            text TEXT NOT NULL,
+            {STAMP}
+        ) STRICT;
+        CREATE INDEX fleet_events_wall ON fleet_events (wall_ns);
+        CREATE TABLE fleet_activations ( -- trainer: which model was in use where, and why
+            id TEXT PRIMARY KEY,   -- SHA-256 of the others
+            device TEXT NOT NULL,
+            model_id TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            {STAMP}
+        ) STRICT;
+        CREATE TABLE fleet_counters ( -- trainer: as counters
+            device TEXT NOT NULL,
+            minute INTEGER NOT NULL,
+            model_id TEXT NOT NULL,
+            recipe TEXT NOT NULL,
+            verdict TEXT NOT NULL,
+            class TEXT NOT NULL,
+            part TEXT NOT NULL,
+            lot TEXT NOT NULL,
+            frames INTEGER NOT NULL,
+            PRIMARY KEY (device, minute, model_id, recipe, verdict, class, part, lot)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE fleet_scores ( -- trainer: as scores
+            device TEXT NOT NULL,
+            hour INTEGER NOT NULL,
+            model_id TEXT NOT NULL,
+            class TEXT NOT NULL,
+            part TEXT NOT NULL,
+            bin INTEGER NOT NULL,
+            patches INTEGER NOT NULL,
+            PRIMARY KEY (device, hour, model_id, class, part, bin)
+        ) STRICT, WITHOUT ROWID;
+    """.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+@migrations()
+def m005_updates(db: Database) -> None:
+    """Models on probation, models that are not taken again, and the time a patch takes."""
+    for statement in f"""
+        CREATE TABLE probations (  -- a model that is watched because an update brought it
+            activation_id INTEGER PRIMARY KEY REFERENCES activations(id),
+            model_id TEXT NOT NULL REFERENCES models(id),
+            before_id TEXT NOT NULL REFERENCES models(id), -- the model it goes back to
+            before TEXT NOT NULL,  -- JSON: what was recorded of that model
+            frames INTEGER NOT NULL DEFAULT 0, -- judged so far
+            unsure INTEGER NOT NULL DEFAULT 0, -- of them
+            seconds REAL NOT NULL DEFAULT 0,   -- of inspection
+            judging_s REAL NOT NULL DEFAULT 0, -- spent judging `patches` of them
+            patches INTEGER NOT NULL DEFAULT 0,
+            mix TEXT NOT NULL DEFAULT '{{}}',    -- JSON: patches per predicted class
+            ended TEXT             -- passed, failed, superseded; NULL: it runs
+        ) STRICT;
+        CREATE TABLE refused (     -- models that are not taken from the exchange
+            model_id TEXT PRIMARY KEY,
+            reason TEXT NOT NULL,
+            {STAMP}
+        ) STRICT;
+        CREATE TABLE speeds (      -- time in the running loop; old times count less and less
+            model_id TEXT PRIMARY KEY REFERENCES models(id),
+            patches REAL NOT NULL,
+            seconds REAL NOT NULL
+        ) STRICT
+    """.split(";\n"):
+        db.execute(statement)
+
+
+@migrations()
+def m006_nights(db: Database) -> None:
+    """What nights did, what models are judged on, and which labels are asked again."""
+    for statement in f"""
+        CREATE TABLE nights (      -- finished ones, in the trainer's store
+            id INTEGER PRIMARY KEY,
+            recipe TEXT NOT NULL,
+            model_id TEXT NOT NULL,  -- what was trained
+            champion_id TEXT,        -- the model in use before; NULL: there was none
+            published INTEGER NOT NULL, -- 1: it went out
+            classes TEXT NOT NULL,   -- JSON, in the order of the outputs
+            labels INTEGER NOT NULL, -- it learnt from
+            last_label INTEGER NOT NULL, -- rowid of the last label there was
+            inputs TEXT NOT NULL,    -- SHA-256 of all it learnt from and was judged by
+            report TEXT NOT NULL,    -- JSON
+            {STAMP}
+        ) STRICT;
+        CREATE INDEX nights_recipe ON nights (recipe);
+        CREATE INDEX nights_model ON nights (model_id);
+        CREATE TABLE golden (      -- patches that models are judged on; a row never changes but
+                                   -- that a later version ends it
+            recipe TEXT NOT NULL,
+            id TEXT NOT NULL,        -- SHA-256 of the pixels
+            class TEXT NOT NULL,
+            png BLOB NOT NULL,
+            since INTEGER NOT NULL,  -- the first version that has it
+            until INTEGER,           -- the first that has it no more
+            PRIMARY KEY (recipe, id, since)
+        ) STRICT;
+        CREATE TABLE second_looks ( -- a label that is asked again while it is the patch's last
+            patch_id TEXT NOT NULL REFERENCES patches(id),
+            label_id TEXT NOT NULL REFERENCES labels(id),
+            reason TEXT NOT NULL,    -- disputed, suspicious, unknown class
+            {STAMP},
+            PRIMARY KEY (patch_id, label_id)
+        ) STRICT
+    """.split(";\n"):
+        db.execute(statement)
+
+
+@migrations()
 def m008_machine(db: Database) -> None:
     """Parts and their answers; recipes beside that of the settings file, each with its own model.
 

@@ -25,11 +25,12 @@ from sqlite_utils import Database
 
 from config.document import to_toml
 from config.errors import UserError
-from config.settings import Name, Settings
+from config.settings import Name, Recipe, Settings
 from device.alike import fingerprint
 from device.clock import stamp
 from device.model import Model
 from device.schema import migrations
+from device.second_look import is_doubted, open_doubts
 
 _NAME = TypeAdapter(Name)
 STORE_FILE = "millsight.db"
@@ -193,6 +194,16 @@ def in_force(db: Database, recipe: str = "") -> InForce:
     return InForce(row[0] or 0, row[1], row[2] or 0, row[3] or "", row[4] or "")
 
 
+def classes_in_use(db: Database, recipe: Recipe) -> list[str]:
+    """The recipe's classes, and behind them those that the model in use has besides."""
+    rows = db.execute(
+        "SELECT class FROM baselines WHERE model_id = "
+        "(SELECT model_id FROM activations WHERE recipe = '' ORDER BY id DESC LIMIT 1) "
+        "ORDER BY class_index"
+    ).fetchall()
+    return [*recipe.classes, *(name for (name,) in rows if name not in recipe.classes)]
+
+
 def start_cycle(db: Database, reason: str, recipe: str = "") -> None:
     """Begin a new cycle of a recipe: its quota of questions is free again."""
     db.execute(
@@ -200,6 +211,27 @@ def start_cycle(db: Database, reason: str, recipe: str = "") -> None:
         "VALUES (?, ?, ?, ?, ?, ?)",
         [reason, recipe, *stamp()],
     )
+
+
+def refuse(db: Database, model_id: str, reason: str) -> None:
+    """Never take this model from the exchange again."""
+    db.execute(
+        "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?, ?)", [model_id, reason, *stamp()]
+    )
+
+
+def why_refused(db: Database, model_id: str) -> str | None:
+    """Why a model is not taken; None: it may be."""
+    row = db.execute("SELECT reason FROM refused WHERE model_id = ?", [model_id]).fetchone()
+    return None if row is None else row[0]
+
+
+def refused_models(db: Database) -> list[tuple[str, str]]:
+    """Every model that is not taken and its reason, the oldest first."""
+    return [
+        (row[0], row[1])
+        for row in db.execute("SELECT model_id, reason FROM refused ORDER BY rowid")
+    ]
 
 
 # --- what people did ------------------------------------------------------------------------
@@ -301,8 +333,10 @@ def waiting(db: Database, k: int, cold_start: int) -> list[Question]:
     each predicted class, the `cold_start` highest priorities without a model, and all audits.
     This is what makes the stream's selection equal to the pool's.
 
-    Order: parts whose verdict is unsure, for they wait; then the others; in both the highest
-    score of every class, then the second of every class, and so on; audits last.
+    Order: parts whose verdict is unsure, for they wait; then answers that the trainer doubts
+    (`device.second_look`), which belong to no cycle and no quota; then the others; in the first
+    and last the highest score of every class, then the second of every class, and so on; audits
+    last.
     """
     cycles = [row[0] for row in db.execute("SELECT max(id) FROM cycles GROUP BY recipe")]
     # Ranked here and not by a window function, which takes four times as long.
@@ -322,10 +356,13 @@ def waiting(db: Database, k: int, cold_start: int) -> list[Question]:
         rank = ranks[cycle, reason, predicted] = ranks[cycle, reason, predicted] + 1
         if rank > limits.get(reason, rank) or patch_id in answered:
             continue
-        group = 2 if reason == "audit" else 0 if verdict == "unsure" else 1
+        group = 3 if reason == "audit" else 0 if verdict == "unsure" else 2
         ranked = (group, rank), Question(patch_id, reason, predicted, score)
         if patch_id not in best or ranked[0] < best[patch_id][0]:
             best[patch_id] = ranked
+    for number, doubt in enumerate(open_doubts(db)):
+        if (question := last_question(db, doubt.patch_id)) is not None:
+            best[doubt.patch_id] = (1, number), question
     # Equal ranks stay in the order of their scores: sorting is stable.
     return [question for _, question in sorted(best.values(), key=itemgetter(0))]
 
@@ -345,6 +382,16 @@ def _answered(db: Database, cycles: Sequence[int]) -> set[str]:
         cycles,
     )
     return {row[0] for row in rows}
+
+
+def last_question(db: Database, patch_id: str) -> Question | None:
+    """The last question that was asked about a patch; None: none ever was."""
+    row = db.execute(
+        "SELECT patch_id, reason, predicted, score FROM flags "
+        "WHERE patch_id = ? AND reason != 'defect' ORDER BY id DESC LIMIT 1",
+        [patch_id],
+    ).fetchone()
+    return None if row is None else Question(*row)
 
 
 def truth_of(db: Database, patch_id: str) -> str | None:
@@ -419,9 +466,9 @@ def labelled_patches(db: Database) -> LabelledPatches:
 
 
 def is_labelled(db: Database, patch_id: str) -> bool:
-    """Whether a patch has an answer that was not taken back."""
+    """Whether a patch has an answer that was not taken back and that the trainer does not doubt."""
     row = db.execute("SELECT " + LAST_ANSWER.format("?"), [patch_id]).fetchone()
-    return row[0] not in {None, UNDONE}
+    return row[0] not in {None, UNDONE} and not is_doubted(db, patch_id)
 
 
 def flags_of_cycle(

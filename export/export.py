@@ -8,12 +8,10 @@ from numpy.typing import NDArray
 
 from config.errors import UserError
 from device.activation import write_durably
-from device.model import Model, ModelMetadata, load_model_bytes
+from device.model import LARGEST_BYTES, Model, ModelMetadata, load_model_bytes
 from device.patches import Patches
 from export.graph import Weights, build_onnx
 
-LARGEST_BYTES = 578_700
-"""The paper's model size (section 4.3); the whole file must stay within it."""
 LARGEST_DIFFERENCE = 1e-4
 """Between the log-probabilities of ONNX Runtime and of PyTorch."""
 

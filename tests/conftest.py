@@ -1,7 +1,8 @@
 """What tests of several rooms share."""
 
 import os
-from collections.abc import Generator
+import threading
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,18 @@ def neu_cls() -> Path:
     if not NEU_CLS.is_dir():
         pytest.skip(f"NEU-CLS images not at {NEU_CLS}; name their folder in $MILLSIGHT_NEU_CLS")
     return NEU_CLS
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left_behind() -> Iterator[None]:
+    """A thread that outlives its test would keep the whole run from ending."""
+    before = set(threading.enumerate())
+    yield
+    left = [t for t in threading.enumerate() if t not in before and not t.daemon]
+    for thread in left:
+        thread.join(10)
+    names = [thread.name for thread in left if thread.is_alive()]
+    assert not names, f"left behind: {', '.join(names)}"
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,9 +1,11 @@
-"""What is wrong with the labels of a day, before anything learns from them.
+"""What is wrong with the labels of a recipe, before anything learns from them.
 
-Nothing is deleted: what cannot be used is left out of this night and told in its report.
+Nothing is deleted: what cannot be used is left out of this night and told in its report, and what
+only an operator can decide is asked again (`device.second_look`).
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +16,12 @@ from config.errors import UserError
 from config.settings import PATCH_SIZE, Region
 from device.kls import Ints
 from device.patches import patch_id
+from device.second_look import Doubt
 from device.store import LabelledPatches, decode_png
+from trainer.classes import LAST_ANSWERS, place_of
+
+ASKED_AGAIN = ("disputed", "unknown class", "suspicious")
+"""The findings that an answer can settle, the most certain first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,29 +36,38 @@ class Finding:
     """Whether this night learns nothing from the patch."""
 
 
-def check_labels(db: Database, classes: list[str]) -> tuple[LabelledPatches, list[Finding]]:
-    """The labelled patches that can be learnt from, in the order of their ids, and what is wrong
-    with the others."""
-    rows = db.execute(
-        """
-        SELECT p.id, p.device, p.x, p.y, p.width, p.height, p.png, l.class FROM patches p
-        JOIN labels l ON l.rowid =
-            (SELECT max(rowid) FROM labels WHERE patch_id = p.id AND NOT repeat)
-        WHERE l.answer = 'class' ORDER BY p.id
-        """
-    ).fetchall()
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The labels of a recipe."""
+
+    labelled: LabelledPatches
+    """What can be learnt from, in the order of the patches' ids."""
+    findings: list[Finding]
+    named: int
+    """Patches with a new name that is no class yet: they wait."""
+
+
+def check_labels(db: Database, recipe: str, classes: list[str]) -> Checked:
+    """The labelled patches of a recipe's frames that can be learnt from, and what is wrong with
+    others; `classes` are tonight's."""
+    rows = db.execute(f"{LAST_ANSWERS} ORDER BY p.id", {"recipe": recipe}).fetchall()
     disputed = disputes(db)
     findings: list[Finding] = []
     images, names, ids = [], [], []
-    for identity, device, x, y, width, height, png, name in rows:
+    named = 0
+    for identity, device, x, y, width, height, png, answer, said, _label in rows:
+        name = place_of(said or "", classes)
+        if name is None and answer != "class":
+            named += 1
+            continue
         region = Region.model_construct(x=x, y=y, width=width, height=height)
         image, wrong = _readable(identity, device, region, png)
-        if wrong is None and name not in classes:
-            wrong = Finding(identity, "unknown class", f"labelled {name!r}", left_out=True)
+        if wrong is None and name is None:
+            wrong = Finding(identity, "unknown class", f"labelled {said!r}", left_out=True)
         if wrong is None and identity in disputed:
-            text = f"labelled {name!r}, asked again: {', '.join(disputed[identity])}"
+            text = f"labelled {said!r}, asked again: {', '.join(disputed[identity])}"
             wrong = Finding(identity, "disputed", text, left_out=True)
-        if wrong is not None or image is None:
+        if wrong is not None or image is None or name is None:
             assert wrong is not None
             findings.append(wrong)
             continue
@@ -59,7 +75,7 @@ def check_labels(db: Database, classes: list[str]) -> tuple[LabelledPatches, lis
         names.append(name)
         ids.append(identity)
     stacked = np.stack(images) if images else np.empty((0, PATCH_SIZE, PATCH_SIZE), np.uint8)
-    return LabelledPatches(stacked, names, ids), findings
+    return Checked(LabelledPatches(stacked, names, ids), findings, named)
 
 
 def _readable(
@@ -78,26 +94,31 @@ def _readable(
 
 
 def disputes(db: Database) -> dict[str, list[str]]:
-    """What others said of a patch when they were asked again, where it was something else."""
+    """What others said of a patch when they were asked again, where it was something else.
+
+    An ordinary answer that came after that has settled it.
+    """
     rows = db.execute(
         """
-        SELECT r.patch_id, r.operator || ' ' || coalesce(r.class, r.answer) FROM labels r
+        SELECT r.patch_id, r.operator, r.class, l.class FROM labels r
         JOIN labels l ON l.rowid =
             (SELECT max(rowid) FROM labels WHERE patch_id = r.patch_id AND NOT repeat)
-        WHERE r.repeat AND r.answer = 'class' AND l.answer = 'class' AND r.class != l.class
+        WHERE r.repeat AND r.rowid > l.rowid
+            AND r.answer IN ('class', 'something new') AND l.answer IN ('class', 'something new')
             AND r.rowid = (SELECT max(rowid) FROM labels
                 WHERE patch_id = r.patch_id AND repeat AND operator = r.operator)
         ORDER BY r.rowid
         """
     )
     found: dict[str, list[str]] = {}
-    for identity, said in rows:
-        found.setdefault(identity, []).append(said)
+    for identity, operator, said, before in rows:
+        if place_of(said, [before]) is None:
+            found.setdefault(identity, []).append(f"{operator} {said}")
     return found
 
 
 def suspicious(
-    labelled: LabelledPatches, labels: Ints, log_probabilities: NDArray[np.float32]
+    labelled: LabelledPatches, labels: Ints, log_probabilities: NDArray[np.floating]
 ) -> list[Finding]:
     """Labels that predictions by networks that did not learn from them speak against.
 
@@ -129,6 +150,30 @@ def suspicious(
     ]
 
 
-def count_kinds(findings: list[Finding]) -> dict[str, int]:
+def doubts(db: Database, findings: Iterable[Finding], most: int) -> list[Doubt]:
+    """The labels to ask again: at most so many, the most certain findings first.
+
+    A label that somebody gave after his patch was asked about again has been confirmed: it is not
+    asked about for being suspicious once more.
+    """
+    asked = {row[0] for row in db.execute("SELECT patch_id FROM second_looks")}
+    found = sorted(
+        (f for f in findings if f.kind in ASKED_AGAIN), key=lambda f: ASKED_AGAIN.index(f.kind)
+    )
+    chosen = [f for f in found if f.kind != "suspicious" or f.patch_id not in asked][:most]
+    return [
+        Doubt(
+            finding.patch_id,
+            db.execute(
+                "SELECT id FROM labels WHERE patch_id = ? AND NOT repeat ORDER BY rowid DESC",
+                [finding.patch_id],
+            ).fetchone()[0],
+            finding.kind,
+        )
+        for finding in chosen
+    ]
+
+
+def count_kinds(findings: Iterable[Finding]) -> dict[str, int]:
     """How many findings there are of each kind."""
     return dict(Counter(finding.kind for finding in findings))

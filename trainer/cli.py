@@ -1,15 +1,20 @@
 """`millsight trainer`: train models from labelled patches."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from config.cli import Config
-from config.errors import UserError
 from config.load import load_settings
+from trainer.night_cli import freeze, night
 
-app = App(name="trainer", help="Train models from labelled patches.")
+app = App(name="trainer", help="Train models from labelled patches, and publish them.")
+app.command("trainer.keys_cli:app", name="keys", help="Keys that sign the models.")
+app.command("trainer.publish_cli:publish", name="publish", help="Publish a model by hand.")
+app.command("trainer.publish_cli:rollout", name="rollout", help="Change who gets a model.")
+app.command("trainer.publish_cli:withdraw", name="withdraw", help="Take a model back.")
+app.command("trainer.publish_cli:refresh", name="refresh", help="Renew what every night renews.")
+app.command("trainer.publish_cli:releases", name="releases", help="List what is published.")
 
 
 @app.command
@@ -70,60 +75,5 @@ def train(
     )
 
 
-@app.command
-def night(
-    config: Config = None,
-    *,
-    out: Path | None = None,
-    use: Annotated[bool, Parameter(negative="")] = False,
-) -> None:
-    """Retrain on all labels, judge against the model in use, and publish what is not worse.
-
-    Both models are judged on patches that neither has learnt from: the folder of trainer.golden,
-    and the audits that were answered since the model in use was trained. What fails a criterion is
-    not published, and the report says which. The report lies in `nights` of the data folder.
-
-    Parameters
-    ----------
-    config
-        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
-    out
-        Folder for published models, one folder per recipe. Default: `published` in the data folder.
-    use
-        Bring a published model into use on this device at once.
-    """
-    from trainer.checks import count_kinds  # noqa: PLC0415
-    from trainer.night import run_night  # noqa: PLC0415
-    from trainer.progress import training_bar  # noqa: PLC0415
-
-    settings = load_settings(config)
-    folder = settings.device.data / "published" if out is None else out
-    with training_bar() as on_step:
-        done = run_night(settings, folder, in_use_at_once=use, on_step=on_step)
-    for criterion in done.judgement.criteria:
-        mark = "met    " if criterion.passed else "NOT MET"
-        print(f"{mark} {criterion.name}: {criterion.found} (must be {criterion.limit})")
-    for kind, count in count_kinds(done.findings).items():
-        print(f"{count} labels are {kind}")
-    print(f"report: {done.report}")
-    if done.published is None:
-        raise UserError(f"{done.model_id[:12]}: not published; the model in use stays")
-    print(f"published {done.published}" + (", in use" if use else ""))
-
-
-@app.command
-def freeze(config: Config = None) -> None:
-    """Take the golden folder as it is now; later nights are compared on it alone.
-
-    Parameters
-    ----------
-    config
-        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
-    """
-    from device.store import open_store  # noqa: PLC0415
-    from trainer.golden import freeze as take  # noqa: PLC0415
-
-    settings = load_settings(config)
-    db = open_store(settings.device.data)
-    print(f"frozen: {take(db, settings)} patches of {settings.trainer.golden}")
-    db.close()
+app.command(night)
+app.command(freeze)

@@ -8,9 +8,11 @@ between device and trainer is the shared store.
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
+import webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -120,7 +122,8 @@ def demo(
     ----------
     headless
         Plain lines instead of progress bars, and no touch page: the ground truth answers at once.
-        Without it, whoever answers on the page has 6 s for each answer.
+        Without it the page opens in the desktop's browser, and whoever answers there has 6 s for
+        each answer.
     nights
         Nights after the first one.
     frames
@@ -160,10 +163,19 @@ def touch_page(data: Path, console: Console) -> Iterator[None]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as page:
         assert page.stdout is not None
         try:
-            console.print(f"{page.stdout.readline().strip()} (answer there, or wait)")
+            line = page.stdout.readline().strip()
+            console.print(f"{line} (answer there, or wait)")
+            open_on_desktop(line.split()[-1])
             yield
         finally:
             page.terminate()
+
+
+def open_on_desktop(url: str) -> None:
+    """Open a page in the browser of this desktop; where there is none, nothing opens."""
+    graphical = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if graphical or not sys.platform.startswith("linux"):
+        webbrowser.open(url)
 
 
 def live_one_day(

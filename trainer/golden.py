@@ -1,6 +1,11 @@
-"""The patches that every model is judged on and none learns from: golden ones, and new audits."""
+"""The patches that every model is judged on and none learns from: golden ones, and new audits.
+
+The golden set is a copy in the trainer's store, in versions. A version never changes: a later one
+adds patches, and may end those that turned out wrong, so that the figures of every night stand.
+"""
 
 import hashlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,90 +16,154 @@ from config.errors import UserError
 from config.settings import PATCH_SIZE, Settings
 from device.kls import Ints
 from device.patches import Patches
-from device.store import LabelledPatches, get_state, set_state
+from device.store import LabelledPatches, decode_png, encode_png, exclusive
+from trainer.classes import place_of
 from trainer.dataset import class_folders
+
+
+class Golden(NamedTuple):
+    """A version of the golden set."""
+
+    version: int
+    """0: there is none."""
+    patches: Patches
+    """uint8 [N, 200, 200]."""
+    classes: list[str]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over patches and classes, in hex."""
+        classes = "\n".join(self.classes).encode()
+        return hashlib.sha256(self.patches.tobytes() + classes).hexdigest()
 
 
 class Judged(NamedTuple):
     """Patches to judge models on."""
 
     patches: Patches
-    """uint8 [N, 200, 200]."""
+    """uint8 [N, 200, 200]: the golden ones, then the audits."""
     labels: Ints
     """int64 [N]."""
+    audit: NDArray[np.bool_]
+    """bool [N]: drawn by chance from the stream, not golden."""
 
 
-def golden_set(db: Database, settings: Settings) -> Judged:
-    """The golden patches of the settings, frozen by the first call; none where none are named.
+class Frozen(NamedTuple):
+    """What freezing the golden folder changed."""
+
+    version: int
+    patches: int
+    added: int
+    ended: int
+
+
+def golden_set(db: Database, settings: Settings, known: Iterable[str] = ()) -> Golden:
+    """The newest version of the recipe's golden set; the first call takes it from the folder.
+
+    `known` are names that its folders may have besides the recipe's classes.
 
     Raises:
-        UserError: the folder cannot be read, has other classes than the recipe's, or has changed.
+        UserError: the first call, and the folder cannot be read or has an unknown class.
     """
-    folder, recipe = settings.trainer.golden, settings.recipe
-    if folder is None:
-        return Judged(np.empty((0, PATCH_SIZE, PATCH_SIZE), np.uint8), np.empty(0, np.int64))
-    dataset = class_folders(folder)
-    if unknown := [name for name in dataset.classes if name not in recipe.classes]:
-        raise UserError(
-            f"{folder}: has a folder {unknown[0]!r}, which is no class of recipe {recipe.name!r}"
-        )
-    patches = dataset.patches()
-    labels = np.array([recipe.classes.index(dataset.classes[c]) for c in dataset.labels])
-    digest = hashlib.sha256(patches.tobytes() + labels.tobytes()).hexdigest()
-    known = get_state(db, _key(settings))
-    if known is None:
-        set_state(db, _key(settings), {"digest": digest, "patches": len(labels)})
-    elif known["digest"] != digest:
-        raise UserError(
-            f"{folder}: has changed since it was frozen with {known['patches']} patches, so nights "
-            "could no longer be compared; put it back, or freeze it anew: millsight trainer freeze"
-        )
-    return Judged(patches, labels)
+    if _version(db, settings) == 0 and settings.trainer.golden is not None:
+        freeze(db, settings, known)
+    version = _version(db, settings)
+    rows = db.execute(
+        "SELECT id, png, class FROM golden WHERE recipe = ? AND since <= ? "
+        "AND (until IS NULL OR until > ?) ORDER BY class, id",
+        [settings.recipe.name, version, version],
+    ).fetchall()
+    patches = [decode_png(png, identity) for identity, png, _ in rows]
+    stacked = np.stack(patches) if patches else np.empty((0, PATCH_SIZE, PATCH_SIZE), np.uint8)
+    return Golden(version, stacked, [row[2] for row in rows])
 
 
-def freeze(db: Database, settings: Settings) -> int:
-    """Take the golden folder as it is now; how many patches it has.
+def freeze(db: Database, settings: Settings, known: Iterable[str] = ()) -> Frozen:
+    """Make the golden folder as it is now the next version, if it differs from the last.
+
+    Besides the recipe's classes there may be those that operators have named, `known`.
 
     Raises:
         UserError: none is named, or it cannot be used.
     """
-    if settings.trainer.golden is None:
+    folder, recipe = settings.trainer.golden, settings.recipe
+    if folder is None:
         raise UserError("trainer.golden: not set; name a folder of class folders")
-    set_state(db, _key(settings), None)
-    return len(golden_set(db, settings).labels)
+    dataset = class_folders(folder)
+    allowed = [*recipe.classes, *known]
+    if unknown := [name for name in dataset.classes if place_of(name, allowed) is None]:
+        raise UserError(
+            f"{folder}: has a folder {unknown[0]!r}, which is no class of recipe {recipe.name!r}"
+        )
+    found = {
+        pixels_id(patch): (dataset.classes[c], patch)
+        for patch, c in zip(dataset.patches(), dataset.labels, strict=True)
+    }
+    with exclusive(db):
+        rows = db.execute(
+            "SELECT id, class FROM golden WHERE recipe = ? AND until IS NULL", [recipe.name]
+        )
+        before = dict(rows.fetchall())
+        ended = [i for i, name in before.items() if i not in found or found[i][0] != name]
+        added = [i for i, (name, _) in found.items() if before.get(i) != name]
+        version = _version(db, settings)
+        if ended or added:
+            version += 1
+            for identity in ended:
+                db.execute(
+                    "UPDATE golden SET until = ? WHERE recipe = ? AND id = ? AND until IS NULL",
+                    [version, recipe.name, identity],
+                )
+            for identity in added:
+                name, patch = found[identity]
+                db.execute(
+                    "INSERT INTO golden VALUES (?, ?, ?, ?, ?, NULL)",
+                    [recipe.name, identity, name, encode_png(patch), version],
+                )
+    return Frozen(version, len(found), len(added), len(ended))
 
 
-def _key(settings: Settings) -> str:
-    return f"golden {settings.recipe.name}"
+def _version(db: Database, settings: Settings) -> int:
+    row = db.execute(
+        "SELECT max(max(since), coalesce(max(until), 0)) FROM golden WHERE recipe = ?",
+        [settings.recipe.name],
+    ).fetchone()
+    return row[0] or 0
 
 
-def new_audits(db: Database, since_ns: int) -> set[str]:
-    """The audits that were answered after a moment: no model of before has learnt from them.
+def new_audits(db: Database, after: int) -> set[str]:
+    """The audits whose first answer came into this store after a label's row: no model of before
+    has learnt from them.
 
     Tonight's is judged on them too, so it does not learn from them; the next one may.
     """
     rows = db.execute(
         "SELECT DISTINCT f.patch_id FROM flags f WHERE f.reason = 'audit' AND "
-        "(SELECT min(wall_ns) FROM labels WHERE patch_id = f.patch_id) > ?",
-        [since_ns],
+        "(SELECT min(rowid) FROM labels WHERE patch_id = f.patch_id) > ?",
+        [after],
     )
     return {row[0] for row in rows}
 
 
 def separate(
-    labelled: LabelledPatches, golden: Judged, audits: set[str], classes: list[str]
+    labelled: LabelledPatches, golden: Golden, audits: set[str], classes: list[str]
 ) -> tuple[LabelledPatches, Judged]:
     """What may be learnt from, and what both models are judged on.
 
-    A labelled patch that looks exactly like a golden one is not learnt from.
+    A labelled patch that looks exactly like a golden one is not learnt from. A golden patch of a
+    class that tonight's model cannot have is left out.
     """
-    shown = {_pixels(patch) for patch in golden.patches}
-    same = np.array([_pixels(patch) in shown for patch in labelled.patches], bool)
-    audit = np.array([identity in audits for identity in labelled.ids], bool)
+    shown = {pixels_id(patch) for patch in golden.patches}
+    same = np.array([pixels_id(patch) in shown for patch in labelled.patches], bool)
+    audit = np.array([identity in audits for identity in labelled.ids], bool) & ~same
     labels = np.array([classes.index(name) for name in labelled.classes], np.int64)
+    places = [place_of(name, classes) for name in golden.classes]
+    known = np.array([place is not None for place in places], bool)
+    golden_labels = np.array([classes.index(p) for p in places if p is not None], np.int64)
     judged = Judged(
-        np.concatenate([golden.patches, labelled.patches[audit & ~same]]),
-        np.concatenate([golden.labels, labels[audit & ~same]]),
+        np.concatenate([golden.patches[known], labelled.patches[audit]]),
+        np.concatenate([golden_labels, labels[audit]]),
+        np.arange(known.sum() + audit.sum()) >= known.sum(),
     )
     return subset(labelled, ~(audit | same)), judged
 
@@ -109,5 +178,6 @@ def subset(labelled: LabelledPatches, chosen: NDArray[np.bool_]) -> LabelledPatc
     )
 
 
-def _pixels(patch: NDArray[np.uint8]) -> bytes:
-    return hashlib.sha256(np.ascontiguousarray(patch).tobytes()).digest()
+def pixels_id(patch: NDArray[np.uint8]) -> str:
+    """SHA-256 of a patch's pixels, in hex."""
+    return hashlib.sha256(np.ascontiguousarray(patch).tobytes()).hexdigest()

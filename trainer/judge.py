@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from config.settings import Trainer
 from device.kls import Ints
-from device.model import Model
-from device.patches import Patches
-from device.verdict import judge as judge_patches
-from export.export import LARGEST_BYTES, LARGEST_DIFFERENCE
+from device.model import LARGEST_BYTES, Model
+from device.verdict import Judged
+from export.export import LARGEST_DIFFERENCE
 
 LEVEL = 0.05
 """A drop is significant where chance alone would bring it in fewer than one of twenty nights."""
@@ -67,6 +66,11 @@ class Judgement:
             "criteria": [asdict(criterion) for criterion in self.criteria],
         }
 
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> "Judgement":
+        """What `as_json` gave."""
+        return cls([Criterion(**criterion) for criterion in said["criteria"]], said["patches"])
+
 
 def mcnemar_worse(lost: int, won: int) -> float:
     """The chance of at least so many losses if both were equally good: exact, one-sided.
@@ -79,9 +83,15 @@ def mcnemar_worse(lost: int, won: int) -> float:
 
 
 def judge_labels(
-    champion: Ints | None, challenger: Ints, labels: Ints, classes: list[str], limits: Trainer
+    champion: Ints | None,
+    challenger: Ints,
+    labels: Ints,
+    classes: list[str],
+    limits: Trainer,
+    audit: NDArray[np.bool_] | None = None,
 ) -> list[Criterion]:
-    """What the predictions [N] of both on the same N labelled patches say."""
+    """What the predictions [N] of both on the same N labelled patches say; `audit` [N] marks those
+    that were drawn from the stream, on which alone it must not be worse either."""
     right = challenger == labels
     criteria = [
         Criterion(
@@ -93,24 +103,20 @@ def judge_labels(
     ]
     if champion is not None:
         before = champion == labels
-        lost, won = int((before & ~right).sum()), int((~before & right).sum())
-        p = mcnemar_worse(lost, won)
+        criteria.append(_not_worse("not significantly worse", before, right))
+        if audit is not None and audit.any():
+            name = "not significantly worse on audits"
+            criteria.append(_not_worse(name, before[audit], right[audit]))
         drop = float(before.mean() - right.mean())
-        few = lost - won <= ONE_PATCH
-        criteria += [
-            Criterion(
-                "not significantly worse",
-                p >= LEVEL,
-                f"{lost} patches lost and {won} won against the champion, p = {p:.3g}",
-                f"p of at least {LEVEL} (exact one-sided McNemar test)",
-            ),
+        few = before.sum() - right.sum() <= ONE_PATCH
+        criteria.append(
             Criterion(
                 "no large drop",
-                few or drop <= limits.largest_drop,
+                bool(few or drop <= limits.largest_drop),
                 f"{100 * drop:+.1f} points of accuracy lost",
                 f"at most {100 * limits.largest_drop:g} points, or one patch",
-            ),
-        ]
+            )
+        )
     for c, name in enumerate(classes):
         own = labels == c
         if not own.any():
@@ -131,20 +137,34 @@ def judge_labels(
     return criteria
 
 
+def _not_worse(name: str, before: NDArray[np.bool_], now: NDArray[np.bool_]) -> Criterion:
+    """Whether what was lost may be chance; both bool [N], right or not."""
+    lost, won = int((before & ~now).sum()), int((~before & now).sum())
+    p = mcnemar_worse(lost, won)
+    return Criterion(
+        name,
+        p >= LEVEL,
+        f"{lost} patches lost and {won} won against the champion, p = {p:.3g}",
+        f"p of at least {LEVEL} (exact one-sided McNemar test)",
+    )
+
+
 def judge_models(
     champion: Model | None,
     challenger: Model,
-    trained_log_p: NDArray[np.float32],
-    patches: Patches,
+    trained_log_p: NDArray[np.floating],
+    theirs: Judged | None,
+    ours: Judged,
     labels: Ints,
     limits: Trainer,
+    audit: NDArray[np.bool_] | None = None,
 ) -> Judgement:
-    """Judge a challenger by patches, uint8 [N, 200, 200], that neither model has learnt from.
+    """Judge a challenger by what both say of patches that neither has learnt from: `theirs` is the
+    champion's opinion and `ours` the challenger's, of N patches with labels int64 [N].
 
-    `trained_log_p`, float32 [N, C], is what the trained network says of them, before the export.
+    `trained_log_p`, [N, C], is what the trained network says of them, before the export. `audit`,
+    bool [N], marks those that were drawn from the stream.
     """
-    theirs = None if champion is None else judge_patches(champion, patches)
-    ours = judge_patches(challenger, patches)
     classes = challenger.metadata.classes
     gap = float(np.abs(ours.log_probabilities - trained_log_p).max(initial=0))
     same = bool((trained_log_p.argmax(axis=1) == ours.predicted).all())
@@ -157,11 +177,14 @@ def judge_models(
             f"at least {limits.least_golden}, or nothing can be said",
         ),
         *judge_labels(
-            None if theirs is None else _in_classes(theirs.predicted, champion, classes),
+            None
+            if theirs is None or champion is None
+            else in_classes(theirs.predicted, champion, classes),
             ours.predicted,
             labels,
             classes,
             limits,
+            audit,
         ),
         Criterion(
             "file equals network",
@@ -206,9 +229,8 @@ def judge_models(
     return Judgement(criteria, len(labels))
 
 
-def _in_classes(predicted: Ints, model: Model | None, classes: list[str]) -> Ints:
+def in_classes(predicted: Ints, model: Model, classes: list[str]) -> Ints:
     """Predictions of a model in the numbering of another list of classes; −1: not in it."""
-    assert model is not None
     own = model.metadata.classes
     places = np.array([classes.index(name) if name in classes else -1 for name in own])
     return np.asarray(places[predicted])

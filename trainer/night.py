@@ -1,35 +1,56 @@
-"""One night: check the labels, retrain, judge against the model in use, publish or keep.
+"""One night: merge what devices sent, check it, retrain, judge, publish or keep, and report.
 
-Whatever happens, the model in use stays until a better one lies whole beside it. A night that was
-killed is begun again from the start: it has written nothing but its own candidate.
+Whatever happens, the model in use stays until a better one lies whole beside it. What a night that
+was killed had finished is used again if it would come out the same; the rest is begun anew.
 """
 
-import fcntl
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from sqlite_utils import Database
 
-from config.errors import UserError
 from config.settings import Settings
-from device.activation import activate, model_path, write_durably
-from device.model import Model, load_model
-from device.store import add_event, in_force, open_store
+from device.activation import write_durably
+from device.exchange.place import open_place
+from device.locks import one_at_a_time
+from device.model import Model
+from device.second_look import Doubt, add_doubts
+from device.store import LabelledPatches, add_event, exclusive, open_store
+from device.verdict import Judged as Opinion
 from device.verdict import judge as judge_patches
-from trainer.checks import Finding, check_labels, suspicious
-from trainer.golden import Judged, golden_set, new_audits, separate
+from trainer.checks import Checked, Finding, check_labels, doubts, suspicious
+from trainer.classes import Classes, classes_of_tonight
+from trainer.forecast import forecast
+from trainer.golden import Golden, Judged, golden_set, new_audits, separate
 from trainer.judge import Criterion, Judgement, judge_models
+from trainer.merge import Merged, acknowledge_all, merge
 from trainer.networks import predict_log_probabilities
-from trainer.report import report_page
-from trainer.retrain import OnStep, Retrained, retrain
+from trainer.nights import (
+    Unfinished,
+    champion_of,
+    digest,
+    last_label,
+    learnt_up_to,
+    nights_folder,
+    past_nights,
+    record_night,
+)
+from trainer.publish import publish, record_champion, refresh
+from trainer.report import night_report, report_page
+from trainer.retrain import OnStage, OnStep, Retrained, TooFewLabelsError, retrain, training_of
 from trainer.training import Training
+
+CANDIDATE_IS_STOPPED = Criterion("training", passed=False, found="it was stopped", limit="finished")
+NO_GOLDEN = Criterion(
+    "golden patches",
+    passed=False,
+    found="none",
+    limit="there: name a folder of them as trainer.golden",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,175 +61,263 @@ class Night:
     findings: list[Finding]
     labels: int
     """Labels it learnt from."""
+    classes: Classes
     model_id: str
     """The challenger."""
     champion_id: str | None
-    published: Path | None
-    """The published file; None: the champion stays."""
     report: Path
     """The page; the same as JSON lies beside it."""
+    asked_again: int
+    """Labels that go back to the operators."""
     seconds: dict[str, float]
     """Where the time went."""
+    notes: list[str]
+    """What somebody should be told of the exchange and the keys."""
+
+    @property
+    def published(self) -> bool:
+        """Whether the model went out; else the champion stays."""
+        return self.judgement.publish
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """A night that had nothing to train."""
+
+    reason: str
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a night works with."""
+
+    settings: Settings
+    """With tonight's classes as the recipe's."""
+    classes: Classes
+    checked: Checked
+    golden: Golden
+    learnt: LabelledPatches
+    judged: Judged
+    champion: Model | None
+    last_label: int
+    inputs: str
+    """Digest of all that decides what the night gives, but for the champion."""
 
 
 def run_night(
     settings: Settings,
-    out: Path,
     *,
-    in_use_at_once: bool = False,
     training: Training | None = None,
     on_step: OnStep | None = None,
-) -> Night:
-    """Retrain on all good labels, judge, and publish into the folder `out` what is good.
-
-    `in_use_at_once` brings a published model into use on this very device.
+    on_stage: OnStage = lambda _name: None,
+) -> Night | Idle:
+    """Learn from all good labels of all devices, judge, and publish what is good.
 
     Raises:
-        UserError: another night is running, labels or golden patches cannot be used, or nothing
-            can be trained yet.
+        UserError: another night is running, the exchange cannot be reached, labels or golden
+            patches cannot be used, or there are no keys to publish with.
     """
-    recipe = settings.recipe
-    data = settings.device.data
-    with one_at_a_time(data / f"night-{recipe.name}.lock"):
-        clock = Clock()
+    data = settings.trainer.data
+    lock = data / f"night-{settings.recipe.name}.lock"
+    with one_at_a_time(lock, "another night of this recipe is running; wait until it has ended"):
+        clock = Clock(on_stage)
+        notes = refresh(settings)  # before anything that takes time: it needs exchange and keys
+        clock.enter("merge")
+        merged = merge(settings)
+        notes += told(merged)
         db = open_store(data)
         try:
-            golden = golden_set(db, settings)
-            labelled, findings = check_labels(db, recipe.classes)
-            champion = model_in_use(db, settings)
-            since = 0 if champion is None else made_at_ns(champion)
-            learnt, judged = separate(labelled, golden, new_audits(db, since), recipe.classes)
-            clock.lap("check labels")
-            nights = data / "nights"
-            nights.mkdir(parents=True, exist_ok=True)
-            candidate = nights / "candidate.onnx"
-            parent = None if champion is None else champion.id
-            result = retrain(
-                learnt, settings, candidate, parent=parent, training=training, on_step=on_step
-            )
-            clock.lap("train and export")
-            if result.held_out is not None:
-                labels = np.array([recipe.classes.index(name) for name in learnt.classes])
-                findings += suspicious(learnt, labels, result.held_out.log_probabilities)
-            judgement = judge_night(champion, result, judged, settings)
-            clock.lap("judge")
-            published = None
-            if judgement.publish:
-                published = out / recipe.name / f"{result.model.id}.onnx"
-                write_durably(published, candidate.read_bytes())
-            night = Night(
-                judgement,
-                findings,
-                len(learnt.ids),
-                result.model.id,
-                parent,
-                published,
-                nights / f"{result.model.id[:16]}.html",
-                clock.laps,
-            )
-            write_report(db, night, champion, result.model, judged, settings)
-            if published is not None:
-                latest = {"model": result.model.id, "report": night.report.name}
-                write_durably(published.with_name("latest.json"), json.dumps(latest).encode())
-                if in_use_at_once:
-                    activate(db, published, settings, "night")
-            else:
-                add_event(db, "model-kept", "; ".join(judgement.reasons))
-            candidate.unlink()
+            clock.enter("check labels")
+            material = prepare(db, settings, training or training_of(settings))
+            return work(db, settings, material, merged, notes, clock, training, on_step)
+        except TooFewLabelsError as error:
+            return Idle(str(error), notes)
         finally:
             db.close()
-    return night
 
 
 class Clock:
     """Where the time of a night goes."""
 
-    def __init__(self) -> None:
-        self._last = time.monotonic()
+    def __init__(self, on_stage: OnStage) -> None:
+        self._on_stage = on_stage
+        self._began = time.monotonic()
+        self._name = "refresh"
         self.laps: dict[str, float] = {}
 
-    def lap(self, name: str) -> None:
-        """The time since the lap before was spent on this."""
+    def enter(self, name: str) -> None:
+        """One stage ends, the next begins."""
         now = time.monotonic()
-        self.laps[name], self._last = round(now - self._last, 2), now
+        spent = self.laps.get(self._name, 0.0) + now - self._began
+        self.laps[self._name], self._began, self._name = round(spent, 2), now, name
+        self._on_stage(name)
 
 
-@contextmanager
-def one_at_a_time(lock: Path) -> Iterator[None]:
-    """Hold a lock file; whoever dies lets go of it.
+def told(merged: Merged) -> list[str]:
+    """What somebody should know of a merge, a line each."""
+    return [
+        *(f"{batch.name}: refused: {batch.refused}" for batch in merged.refused),
+        *merged.waiting,
+    ]
+
+
+def prepare(db: Database, settings: Settings, training: Training) -> Material:
+    """Everything that a night needs, before anything is trained.
 
     Raises:
-        UserError: another process holds it.
+        UserError: golden patches cannot be used.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{lock}: another night of this recipe is running") from None
-        yield
+    recipe = settings.recipe
+    champion = champion_of(db, settings)
+    last = last_label(db)
+    in_use = None if champion is None else champion.metadata.classes
+    classes = classes_of_tonight(db, recipe, in_use, settings.trainer.least_new_class)
+    tonight = settings.model_copy(
+        update={"recipe": recipe.model_copy(update={"classes": classes.names})}
+    )
+    golden = golden_set(db, settings, [*classes.names, *classes.named])
+    checked = check_labels(db, recipe.name, classes.names)
+    audits = new_audits(db, learnt_up_to(db, champion))
+    learnt, judged = separate(checked.labelled, golden, audits, classes.names)
+    limits = tonight.trainer.model_dump(mode="json", exclude={"data", "golden", "publish"})
+    inputs = digest({
+        "learnt": list(zip(learnt.ids, learnt.classes, strict=True)),
+        "audits": sorted(audits & set(checked.labelled.ids)),
+        "golden": golden.digest,
+        "recipe": tonight.recipe.model_dump(mode="json"),
+        "limits": limits,
+        "strategy": tonight.asking.strategy,
+        "training": str(training),
+    })  # fmt: skip
+    return Material(tonight, classes, checked, golden, learnt, judged, champion, last, inputs)
 
 
-def model_in_use(db: Database, settings: Settings) -> Model | None:
-    """The champion; None: there is none, or its file is lost, and then only the floors count."""
-    model_id = in_force(db).model_id
-    if model_id is None:
-        return None
-    path = model_path(settings.device.data, model_id)
-    return load_model(path) if path.is_file() else None
+def work(
+    db: Database,
+    settings: Settings,
+    material: Material,
+    merged: Merged,
+    notes: list[str],
+    clock: Clock,
+    training: Training | None,
+    on_step: OnStep | None,
+) -> Night | Idle:
+    """Train, judge, publish, report; go on with what a killed night has left."""
+    folder = nights_folder(settings)
+    past = past_nights(db, settings.recipe.name)
+    if past and past[-1].inputs == material.inputs:
+        return Idle("no label, golden patch or setting has changed since the last night", notes)
+    unfinished = Unfinished(folder / "unfinished", material.inputs)
+    champion = material.champion
+    result = retrain(
+        material.learnt,
+        material.settings,
+        unfinished.candidate,
+        parent=None if champion is None else champion.id,
+        training=training,
+        on_step=on_step,
+        on_stage=clock.enter,
+        memory=unfinished.memory,
+        created_at=unfinished.created_at,
+    )
+    clock.enter("judge")
+    findings = [*material.checked.findings, *odd_labels(material, result)]
+    patches = material.judged.patches
+    theirs = None if champion is None or not len(patches) else judge_patches(champion, patches)
+    ours = judge_patches(result.model, patches) if len(patches) else None
+    step = ["judgement", result.model.id, None if champion is None else champion.id]
+    known = unfinished.recall("judgement", step)
+    if known is None:
+        judgement = judge_night(db, material, result, theirs, ours)
+        unfinished.keep("judgement", step, judgement.as_json())
+    else:
+        judgement = Judgement.from_json(known)
+    again = doubts(db, findings, settings.trainer.ask_again)
+    clock.enter("report")
+    report = night_report(
+        material, result, judgement, findings, again, merged, clock.laps, theirs, ours, past
+    )
+    page = folder / f"{result.model.id[:16]}.html"
+    files = {
+        "json": json.dumps(report, indent=1).encode(),
+        "html": report_page(db, report).encode(),
+    }
+    for kind, content in files.items():
+        write_durably(page.with_suffix(f".{kind}"), content)
+    if judgement.publish:
+        clock.enter("publish")
+        publish(settings, unfinished.candidate, material.golden.patches, reports=files)
+    clock.enter("record")
+    conclude(db, settings, material, judgement, report, again, unfinished.candidate)
+    with open_place(settings.exchange) as place:
+        acknowledge_all(place, db)
+    clock.enter("end")
+    unfinished.close()
+    return Night(
+        judgement,
+        findings,
+        len(material.learnt.ids),
+        material.classes,
+        result.model.id,
+        None if champion is None else champion.id,
+        page,
+        len(again),
+        clock.laps,
+        notes,
+    )
 
 
-def made_at_ns(model: Model) -> int:
-    """When a model was trained, in nanoseconds since 1970."""
-    made = datetime.fromisoformat(model.metadata.created_at)
-    return int(made.astimezone(UTC).timestamp()) * 10**9
+def odd_labels(material: Material, result: Retrained) -> list[Finding]:
+    """The labels that predictions of networks which did not learn from them speak against."""
+    if result.held_out is None:
+        return []
+    return suspicious(material.learnt, result.labels, result.held_out.log_probabilities)
 
 
 def judge_night(
-    champion: Model | None, result: Retrained, judged: Judged, settings: Settings
+    db: Database,
+    material: Material,
+    result: Retrained,
+    theirs: Opinion | None,
+    ours: Opinion | None,
 ) -> Judgement:
     """Judge what was trained; a run that was stopped is no challenger."""
+    judged = material.judged
     if result.trained.stopped:
-        stopped = Criterion("training", False, "it was stopped", "finished")
-        return Judgement([stopped], len(judged.labels))
-    if not len(judged.labels):
-        nothing = Criterion(
-            "golden patches", False, "none", "there: name a folder of them as trainer.golden"
-        )
-        return Judgement([nothing], 0)
-    trained = predict_log_probabilities(
-        result.trained.network, torch.from_numpy(judged.patches)
-    ).numpy()
-    return judge_models(
-        champion, result.model, trained, judged.patches, judged.labels, settings.trainer
+        return Judgement([CANDIDATE_IS_STOPPED], len(judged.labels))
+    if ours is None:
+        return Judgement([NO_GOLDEN], 0)
+    patches = torch.from_numpy(judged.patches)
+    trained = predict_log_probabilities(result.trained.network, patches).numpy()
+    judgement = judge_models(
+        material.champion,
+        result.model,
+        trained,
+        theirs,
+        ours,
+        judged.labels,
+        material.settings.trainer,
+        judged.audit,
     )
+    flags = forecast(db, material.settings, material.champion, theirs, ours)
+    return Judgement([*judgement.criteria, flags], judgement.patches)
 
 
-def write_report(
+def conclude(
     db: Database,
-    night: Night,
-    champion: Model | None,
-    challenger: Model,
-    judged: Judged,
     settings: Settings,
+    material: Material,
+    judgement: Judgement,
+    report: dict[str, Any],
+    again: list[Doubt],
+    candidate: Path,
 ) -> None:
-    """Write the night's report, as a page and as JSON."""
-    text = json.dumps(
-        night.judgement.as_json()
-        | {
-            "model": night.model_id,
-            "champion": night.champion_id,
-            "labels": night.labels,
-            "findings": [[f.patch_id, f.kind, f.text] for f in night.findings],
-            "seconds": night.seconds,
-            "metrics": challenger.metadata.metrics,
-        },
-        indent=2,
-    )
-    predictions = [
-        judge_patches(model, judged.patches).predicted if model and len(judged.labels) else None
-        for model in (champion, challenger)
-    ]
-    page = report_page(db, night, challenger.metadata, predictions, judged.labels, settings)
-    write_durably(night.report.with_suffix(".json"), text.encode())
-    write_durably(night.report, page.encode())
+    """In one step: the night is over, its model in use or not, its doubts are open."""
+    with exclusive(db):
+        if judgement.publish:
+            record_champion(db, candidate, settings, "night")
+        else:
+            add_event(db, "model-kept", "; ".join(judgement.reasons)[:1000])
+        record_night(db, settings, report, material.inputs, material.last_label)
+        add_doubts(db, again)

@@ -1,10 +1,10 @@
-"""From labelled patches to a model file: train, measure, baselines, thresholds, export."""
+"""From labelled patches to a model file: train, calibrate, baselines, thresholds, export."""
 
 import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,13 +20,23 @@ from device.model import FORMAT, Model, ModelMetadata
 from device.patches import Patches
 from device.store import LabelledPatches
 from export.export import Parity, export_model
+from trainer.calibration import calibration_error, fit_temperature, temper
 from trainer.dataset import class_folders, folds
+from trainer.memory import Memory, run_key
 from trainer.networks import GlobalPoolingNet, predict_log_probabilities, weights_of
 from trainer.thresholds import fit_thresholds
 from trainer.training import Progress, Trained, Training, train
 
 OnStep = Callable[[str, Progress], bool | None]
 """Told of every step of every training run, with the run's name; True ends the run."""
+
+
+OnStage = Callable[[str], None]
+"""Told of every stage of a night as it begins."""
+
+
+class TooFewLabelsError(UserError):
+    """There is nothing to learn yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,8 @@ class Retrained:
     model: Model
     parity: Parity
     trained: Trained
+    labels: NDArray[np.int64]
+    """int64 [N]: the class of every patch it learnt from."""
     held_out: "HeldOut | None"
     """Predictions on patches that were not learnt from; None: there were no folds."""
     seconds: float
@@ -50,16 +62,21 @@ def retrain(
     parent: str | None = None,
     training: Training | None = None,
     on_step: OnStep | None = None,
+    on_stage: OnStage = lambda _name: None,
+    memory: Memory | None = None,
+    created_at: str | None = None,
 ) -> Retrained:
     """Train from scratch on all labels, and write the model file once it is proven.
 
     From scratch, because the network is small: full replay costs little and forgets nothing.
+    `memory` keeps finished runs, so that a retraining that was killed goes on with the next one;
+    with the same labels, `memory` and `created_at` the file is the same to the byte.
 
     Raises:
         UserError: labels of fewer than two classes or of unknown ones, or the export is refused.
     """
     began = datetime.now(UTC)
-    recipe, training = settings.recipe, training or Training()
+    recipe, training = settings.recipe, training or training_of(settings)
     unknown = sorted(set(labelled.classes) - set(recipe.classes))
     if unknown:
         raise UserError(
@@ -67,7 +84,7 @@ def retrain(
             "add it to recipe.classes, or label those patches anew"
         )
     if len(set(labelled.classes)) < 2:
-        raise UserError(
+        raise TooFewLabelsError(
             f"{len(labelled.ids)} labels of {len(set(labelled.classes))} classes: training needs "
             "at least two classes; label more patches (millsight device questions)"
         )
@@ -77,28 +94,44 @@ def retrain(
     seed, count = settings.trainer.seed, len(recipe.classes)
 
     def run(name: str, chosen: NDArray[np.bool_]) -> Trained:
+        on_stage(f"train {name}")
         step = None if on_step is None else (lambda progress: on_step(name, progress))
-        return train(patches[chosen], labels[chosen], count, training, seed, step)
+        ids = [labelled.ids[i] for i in np.flatnonzero(chosen)]
+        key = run_key(ids, labels[chosen], count, training, seed)
+        if memory is not None and (known := memory.recall(key, training, count)) is not None:
+            return known
+        done = train(patches[chosen], labels[chosen], count, training, seed, step)
+        if memory is not None and not done.stopped:
+            memory.keep(key, done)
+        return done
 
     trained = run("model", np.ones(len(labels), bool))
     assert isinstance(trained.network, GlobalPoolingNet)
-    log_p = predict_log_probabilities(trained.network, torch.from_numpy(patches)).numpy()
-    baselines = fit_baselines(log_p)
-    metrics = {"training_accuracy": float((predicted_classes(log_p) == labels).mean())}
-    thresholds: list[float | None] = [None] * count
     held = None
     if settings.trainer.folds >= 2 and not trained.stopped:
         held = _held_out(patches, labels, settings, run)
-        if held is not None:
-            thresholds = fit_thresholds(
-                held.scores,
-                held.predicted,
-                labels,
-                count,
-                confident_share=settings.trainer.confident_share,
-                most_wrong=settings.trainer.most_wrong,
-            )
-            metrics["held_out_accuracy"] = float((held.predicted == labels).mean())
+    on_stage("baselines and thresholds")
+    metrics: dict[str, float] = {}
+    thresholds: list[float | None] = [None] * count
+    if held is not None:
+        thresholds = fit_thresholds(
+            held.scores,
+            held.predicted,
+            labels,
+            count,
+            confident_share=settings.trainer.confident_share,
+            most_wrong=settings.trainer.most_wrong,
+        )
+        metrics = {
+            "held_out_accuracy": float((held.predicted == labels).mean()),
+            "temperature": held.temperature,
+            "calibration_error_before": held.error_before,
+            "calibration_error": calibration_error(held.log_probabilities, labels),
+        }
+        scale_logits(trained.network, 1 / held.temperature)
+    log_p = predict_log_probabilities(trained.network, torch.from_numpy(patches)).numpy()
+    baselines = fit_baselines(log_p)
+    metrics["training_accuracy"] = float((predicted_classes(log_p) == labels).mean())
     metadata = ModelMetadata(
         format=FORMAT,
         network=trained.network.kind,
@@ -117,11 +150,19 @@ def retrain(
         parent=parent,
         seed=seed,
         code_version=version("millsight"),
-        created_at=began.isoformat(timespec="seconds"),
+        created_at=created_at or began.isoformat(timespec="seconds"),
     )
+    on_stage("export")
     model, parity = export_model(weights_of(trained.network), metadata, patches, log_p, out)
     seconds = (datetime.now(UTC) - began).total_seconds()
-    return Retrained(model, parity, trained, held, seconds)
+    return Retrained(model, parity, trained, labels, held, seconds)
+
+
+def training_of(settings: Settings) -> Training:
+    """The appliance's training, no longer than the settings allow."""
+    usual = Training()
+    most = min(settings.trainer.most_steps, usual.most_steps)
+    return replace(usual, most_steps=most, fewest_steps=min(usual.fewest_steps, most))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +171,13 @@ class HeldOut:
 
     predicted: NDArray[np.int64]
     scores: NDArray[np.float64]
-    """KLS against the baselines of that network's own training patches."""
-    log_probabilities: NDArray[np.float32]
-    """float32 [N, C]."""
+    """KLS against the baselines of that network's own training patches, after calibration."""
+    log_probabilities: NDArray[np.float64]
+    """float64 [N, C], after calibration."""
+    temperature: float
+    """What calibrates them, all folds together; the model itself gets the same."""
+    error_before: float
+    """The expected calibration error without it."""
 
 
 def _held_out(
@@ -145,9 +190,8 @@ def _held_out(
     count = settings.trainer.folds
     fold = folds(labels, count, settings.trainer.seed)
     score = STRATEGIES[settings.asking.strategy]
-    predicted = np.empty(len(labels), np.int64)
-    scores = np.full(len(labels), np.inf)
-    log_p = np.zeros((len(labels), len(settings.recipe.classes)), np.float32)
+    log_p = np.zeros((len(labels), len(settings.recipe.classes)))
+    learnt: list[tuple[NDArray[np.bool_], NDArray[np.float64]]] = []
     for number in range(count):
         inside, outside = fold != number, fold == number
         if not inside.any() or not outside.any():
@@ -157,11 +201,22 @@ def _held_out(
             return None
         network = trained.network
         own = predict_log_probabilities(network, torch.from_numpy(patches[inside])).numpy()
-        unseen = predict_log_probabilities(network, torch.from_numpy(patches[outside])).numpy()
-        log_p[outside] = unseen
-        predicted[outside] = predicted_classes(unseen)
-        scores[outside] = score(unseen, fit_baselines(own))
-    return HeldOut(predicted, scores, log_p)
+        log_p[outside] = predict_log_probabilities(network, torch.from_numpy(patches[outside]))
+        learnt.append((outside, own))
+    temperature = fit_temperature(log_p, labels)
+    error_before = calibration_error(log_p, labels)
+    log_p = temper(log_p, temperature)
+    scores = np.full(len(labels), np.inf)
+    for outside, own in learnt:
+        scores[outside] = score(log_p[outside], fit_baselines(temper(own, temperature)))
+    return HeldOut(predicted_classes(log_p), scores, log_p, temperature, error_before)
+
+
+@torch.no_grad()
+def scale_logits(network: GlobalPoolingNet, factor: float) -> None:
+    """Multiply the logits by a factor: a temperature, inside the network."""
+    for parameter in network.dense.parameters():
+        parameter.mul_(factor)
 
 
 def labelled_folder(folder: Path) -> LabelledPatches:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from config.errors import UserError
 from config.settings import Settings
-from device.review import live, lot, lots, models, today
+from device.review import live, lot, lots, models, night, today
 from device.review.desk import Desk
 from device.review.gate import Gate
 from device.review.guard import Guard, session_of
@@ -25,6 +25,7 @@ from device.review.pages import frame_jpeg, patch_png
 from device.review.people_pages import NetworkPassword, Secrets, people_routes, pin_routes
 from device.review.shell import FOLDER, Shell
 from device.review.texts import languages, texts
+from device.store import classes_in_use
 
 
 def make_app(settings: Settings, host: str = "127.0.0.1") -> ASGIApp:
@@ -78,6 +79,7 @@ def make_app(settings: Settings, host: str = "127.0.0.1") -> ASGIApp:
         *lots.routes(desk, shell),
         *today.routes(desk, shell),
         *lot.routes(desk, shell),
+        *night.routes(desk, shell),  # before the models, whose paths hold it
         *models.routes(desk, shell),
     ]
     ask = None if address.is_loopback else request_response(password.ask)
@@ -96,9 +98,9 @@ def make_app(settings: Settings, host: str = "127.0.0.1") -> ASGIApp:
 
 def style_routes(shell: Shell) -> list[BaseRoute]:
     """Styles, scripts, and the screen for a server that is away."""
-    css = stylesheet(shell.settings.review, shell.layout)
 
     async def panel(_request: Request) -> Response:
+        css = stylesheet(shell.settings.review, shell.layout)
         return Response(css, media_type="text/css")
 
     async def offline(request: Request) -> Response:
@@ -122,26 +124,28 @@ def style_routes(shell: Shell) -> list[BaseRoute]:
 def page_routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     """The questions' page."""
     settings = desk.settings
-    layout = shell.layout
-    shared = {
-        "classes": settings.recipe.classes,
-        "passing": settings.recipe.pass_classes,
-        "dim_after_s": settings.review.dim_after_s,
-        "room": {
-            "answers": len(layout.answers),
-            "choices": len(layout.choices),
-            "keys": len(layout.keys),
-            "frame": layout.frame is not None,
-        },
-    }
 
     async def index(request: Request) -> Response:
         person = await desk.person(request)
         if person is None:
             return RedirectResponse("/people", 303)
-        language = shell.language(request)
-        here = {"operator": person.name, "texts": texts(language)}
-        return shell.render(request, "review.html", shared=shared | here)
+        classes = await desk.work(lambda db: classes_in_use(db, settings.recipe))
+        shell.make_room(len(classes))
+        layout = shell.layout
+        shared = {
+            "classes": classes,
+            "passing": settings.recipe.pass_classes,
+            "dim_after_s": settings.review.dim_after_s,
+            "room": {
+                "answers": len(layout.answers),
+                "choices": len(layout.choices),
+                "keys": len(layout.keys),
+                "frame": layout.frame is not None,
+            },
+            "operator": person.name,
+            "texts": texts(shell.language(request)),
+        }
+        return shell.render(request, "review.html", shared=shared)
 
     return [Route("/", index)]
 
@@ -155,7 +159,8 @@ def talk_routes(desk: Desk) -> list[BaseRoute]:
 
     async def answers(request: Request) -> Response:
         tap, cookie = await Tap.read(request, desk.key), session_of(request)
-        check_tap(tap, desk.settings)
+        recipe = desk.settings.recipe
+        check_tap(tap, await desk.work(lambda db: classes_in_use(db, recipe)))
         reply = await desk.work(lambda db: desk.answer(db, cookie, tap))
         return JSONResponse(reply, 409 if reply["outcome"] == "late" else 200)
 

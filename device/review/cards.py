@@ -25,6 +25,7 @@ from device.review.charts import (
     stacked,
 )
 from device.review.layout import Rect
+from device.review.texts import class_word
 from device.shifts import Shift
 from device.statistics import Agreement, wilson
 
@@ -101,6 +102,7 @@ def defect_card(rows: list[tuple[str, int]], size: Size, t: Texts) -> Card:
     title = t["today-defects"]
     if not rows:
         return nothing(title, t)
+    rows = [(class_word(name, t), count) for name, count in rows]
     total = sum(count for _, count in rows)
     lead = t["today-defects-lead"].format(
         count=number(total), name=rows[0][0], share=percent(rows[0][1] / total)
@@ -160,10 +162,17 @@ def score_cards(found: Sequence[ScoresOf], size: Size, t: Texts) -> list[Card]:
 
 def _score_card(found: Sequence[ScoresOf], size: Size, t: Texts) -> Card:
     many = [
-        Histogram(one.class_name, one.bins, _place(one.threshold), _over(one, t)) for one in found
+        Histogram(
+            class_word(one.class_name, t),
+            one.bins,
+            _place(one.threshold),
+            _over(one, t),
+            one.usual,
+        )
+        for one in found
     ]
     words = "; ".join(
-        f"{one.class_name} ({number(one.patches)}): {_over(one, t)}" for one in found
+        f"{class_word(one.class_name, t)} ({number(one.patches)}): {_over(one, t)}" for one in found
     )  # fmt: skip
     label = f"{t['today-scores']}: {words}"
     return Card(t["today-scores"], t["today-scores-lead"], histograms(size, label, many))
@@ -183,7 +192,11 @@ def _over(one: ScoresOf, t: Texts) -> str:
         return t["today-nothing"]
     if one.threshold is None:
         return t["today-no-threshold"]
-    return t["today-over"].format(share=percent(one.share_over))
+    if one.usual_over is None:
+        return t["today-over"].format(share=percent(one.share_over))
+    return t["today-over-usual"].format(
+        share=percent(one.share_over), usual=percent(one.usual_over)
+    )
 
 
 def budget_card(given: int, limit: int, size: Size, t: Texts) -> Card:

@@ -264,6 +264,8 @@ class Histogram(NamedTuple):
     mark: float | None
     """Where the threshold is, in bins from the first; None: there is none."""
     words: str
+    usual: Sequence[int] = ()
+    """What it is held against, in the same bins; drawn as an outline of the same area."""
 
 
 HISTOGRAM = Size(30.0, 20.0)
@@ -278,7 +280,10 @@ def histograms_fit(size: Size) -> int:
 
 
 def histograms(size: Size, label: str, many: Sequence[Histogram]) -> Markup:
-    """Small histograms side by side; a dashed line is the threshold, what is over it is dark."""
+    """Small histograms side by side; a dashed line is the threshold, what is over it is dark.
+
+    The outline is what was usual before.
+    """
     most_columns = max(1, int((size.width + 3) / (HISTOGRAM.width + 3)))
     rows = -(-len(many) // most_columns)
     across = -(-len(many) // rows)
@@ -289,7 +294,8 @@ def histograms(size: Size, label: str, many: Sequence[Histogram]) -> Markup:
         x, y = (i % across) * (wide_each + 3), (i // across) * (tall_each + 2)
         top, bottom = y + 2 * SMALL + 2.4, y + tall_each - 0.4
         step = wide_each / len(one.values)
-        most = max(one.values)
+        usual = _same_area(one.usual, one.values)
+        most = max([*one.values, *usual])
         parts += [
             text(x, y + SMALL, cut(one.name, wide_each)),
             text(x, y + 2.25 * SMALL, cut(one.words, wide_each)),
@@ -301,10 +307,30 @@ def histograms(size: Size, label: str, many: Sequence[Histogram]) -> Markup:
             parts.append(
                 bar(x + j * step, bottom - tall, 0.9 * step, tall, "dark" if over else "light")
             )
+        if usual:
+            parts.append(_outline(x, bottom, step, [(bottom - top) * v / most for v in usual]))
         if one.mark is not None:
             at = x + step * min(max(one.mark, 0), len(one.values))
             parts.append(line(at, top - 1, at, bottom, 0.4, "1 0.6"))
     return picture(size, label, parts)
+
+
+def _same_area(usual: Sequence[int], values: Sequence[int]) -> list[float]:
+    """Another count of the same bins, scaled to as many; empty: there is nothing to compare."""
+    if not sum(usual) or not sum(values):
+        return []
+    scale = sum(values) / sum(usual)
+    return [scale * value for value in usual]
+
+
+def _outline(x: float, bottom: float, step: float, heights: Sequence[float]) -> Markup:
+    """The upper edge of columns, light under dark so that it is seen on both."""
+    path = f"M{x:.2f} {bottom:.2f}" + "".join(
+        f"V{bottom - tall:.2f}H{x + (i + 1) * step:.2f}" for i, tall in enumerate(heights)
+    )
+    return Markup('<path d="{0}" fill="none" stroke="#ffffff" stroke-width="0.7"/>').format(
+        path
+    ) + Markup('<path d="{0}" fill="none" stroke="#15181b" stroke-width="0.3"/>').format(path)
 
 
 def compared(

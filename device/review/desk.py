@@ -14,12 +14,14 @@ from starlette.requests import Request
 from config.settings import Settings
 from device.review import people, queue
 from device.review.alerts import alerts
+from device.review.edition import edition_of
 from device.review.guard import secret_key, session_of
 from device.review.messages import Message, TakeBack, Tap
 from device.review.pages import HeatMaps, question_page
 from device.shifts import labels_in_shift, shift_at
 from device.store import (
     Question,
+    classes_in_use,
     exclusive,
     in_force,
     is_labelled,
@@ -52,7 +54,7 @@ def _moment(db: Database) -> tuple[int | None, ...]:
     return tuple(
         db.execute(
             "SELECT (SELECT max(id) FROM cycles), (SELECT max(id) FROM flags), "
-            "(SELECT max(rowid) FROM labels)"
+            "(SELECT max(rowid) FROM labels), (SELECT max(rowid) FROM second_looks)"
         ).fetchone()
     )
 
@@ -76,6 +78,7 @@ class Desk:
         self._thread = ThreadPoolExecutor(1, "review-store")
         self.key = secret_key(self._db)
         self.heat = HeatMaps(settings)
+        self.edition = edition_of(settings)
 
     async def work(self, task: Callable[[Database], T]) -> T:
         """Do something with the store.
@@ -155,13 +158,16 @@ class Desk:
                 break
             fresh.append(question)
             have.add(question.patch_id)
+        classes = classes_in_use(db, self.settings.recipe)
         return {
             "questions": [question_page(db, q, self.settings.recipe) for q in fresh],
+            "edition": self.edition,
             "waiting": len(waits),
             "budget_left": left,
             "alerts": alerts(self.settings),
             "undoable": queue.count_undoable(db, message.holder),
-            "names": queue.new_names(db),
+            "names": queue.new_names(db, classes),
+            "classes": classes,
             "model": in_force(db).model_id is not None,
         }
 

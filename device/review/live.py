@@ -86,6 +86,7 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
         nonlocal watchers
         watchers += 1
         try:
+            yield f"event: edition\ndata: {shell.edition}\n\n"
             last, since_facts, since_word = "", 0.0, 0.0
             state, facts = await look()
             while True:

@@ -1,6 +1,8 @@
-"""The Models page: the models of this device, what each is, and the way back to an earlier one."""
+"""The Models page: the last night, the device's models, each of them, and the way back to one."""
 
+import asyncio
 from datetime import datetime
+from textwrap import wrap
 
 from sqlite_utils import Database
 from starlette.exceptions import HTTPException
@@ -11,13 +13,16 @@ from starlette.routing import BaseRoute, Route
 from config.errors import UserError
 from device.activation import go_back
 from device.history import StoredModel, count_models, find_model, models, predecessor
+from device.nights import last_night
 from device.review.cards import LINE, Card, Texts, pages_of, room_in
 from device.review.charts import Size, compared, number, percent
 from device.review.desk import Desk
 from device.review.guard import checked_form
+from device.review.night import night_cell
 from device.review.shell import Shell
-from device.review.texts import texts
+from device.review.texts import class_word, texts
 from device.review.view import Cell, page_number
+from device.update.memory import last_refusal
 
 KNOWN_METRICS = {
     "held_out_accuracy": "models-held-out-accuracy",
@@ -36,22 +41,30 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     async def index(request: Request) -> Response:
         t = texts(shell.language(request))
         wanted = page_number(request.query_params)
-        count = await desk.work(count_models)
+        night = await asyncio.to_thread(last_night, settings)
+        first = [] if night is None else [night_cell(night, t)]
+        count = len(first) + await desk.work(count_models)
         pages = max(1, -(-count // (fit - 1)))
         page = min(wanted, pages - 1)
-        found = await desk.work(lambda db: models(db, fit - 1, page * (fit - 1)))
+        start = page * (fit - 1) - len(first)
+        room = fit - 1 + min(0, start)
+        found = await desk.work(lambda db: models(db, room, max(0, start)))
+        cells = [*first[: fit - 1 - room], *(model_cell(model, t) for model in found)]
         return shell.render(
             request,
             "models.html",
             tab="models",
-            cells=[model_cell(model, t) for model in found],
+            cells=cells,
             following=f"/models?page={(page + 1) % pages}" if pages > 1 else None,
         )
 
     async def one(request: Request) -> Response:
         t = texts(shell.language(request))
         model, before = await desk.work(lambda db: with_predecessor(db, wanted_model(db, request)))
-        pages = pages_of(model_cards(model, before, size, t), len(shell.layout.cards))
+        refusal = await desk.work(last_refusal) if model.in_use else ""
+        cards = model_cards(model, before, size, t)
+        cards[1:1] = update_cards(model, refusal, settings.update.probation_frames, size, t)
+        pages = pages_of(cards, len(shell.layout.cards))
         page = min(page_number(request.query_params), len(pages) - 1)
         here = f"/models/{model.id}"
         bar = [
@@ -129,6 +142,8 @@ def model_cell(model: StoredModel, t: Texts) -> Cell:
         lines.append(f"{metric_name(name, t)}: {percent(value)}")
     if model.in_use:
         lines.insert(0, t["models-in-use"])
+    if model.probation is not None:
+        lines[0] = f"{lines[0]}, {t['models-on-probation']}"
     return Cell(when(model.wall_ns), "; ".join(lines), f"/models/{model.id}", model.in_use)
 
 
@@ -184,6 +199,32 @@ def made_card(model: StoredModel, t: Texts) -> Card:
     ]
     lead = t["models-came"].format(time=when(model.wall_ns))
     return Card(t["models-made"], lead, lines=tuple(lines))
+
+
+def update_cards(model: StoredModel, refusal: str, frames: int, size: Size, t: Texts) -> list[Card]:
+    """What became of a model that an update brought, and why no other one was taken."""
+    cards = []
+    if (probation := model.probation) is not None:
+        now, before = probation.now, probation.before
+        lines = [
+            t["models-probation-unsure"].format(
+                now=percent(now.unsure / now.frames) if now.frames else "–",
+                before=percent(before.unsure / before.frames) if before.frames else "–",
+            ),
+            t["models-probation-else"].format(model=probation.before_id[:12]),
+        ]
+        lead = t["models-probation-lead"].format(done=number(now.frames), frames=number(frames))
+        cards.append(Card(t["models-probation"], lead, lines=tuple(lines)))
+    if model.refused is not None:
+        cards.append(Card(t["models-refused"], "", lines=_wrapped(model.refused, size)))
+    if refusal:
+        cards.append(Card(t["models-exchange"], "", lines=_wrapped(refusal, size)))
+    return cards
+
+
+def _wrapped(words: str, size: Size) -> tuple[str, ...]:
+    """As many lines of a text as a card has room for."""
+    return tuple(wrap(words, 56)[: max(1, int(size.height / LINE))])
 
 
 def measured_card(
@@ -245,7 +286,9 @@ def threshold_cards(
     old = dict(zip(before.metadata.classes, before.metadata.thresholds, strict=True))
     lines = [
         t["models-threshold"].format(
-            name=name, before=words(old[name]) if name in old else "–", now=words(value)
+            name=class_word(name, t),
+            before=words(old[name]) if name in old else "–",
+            now=words(value),
         )
         for name, value in zip(model.metadata.classes, model.metadata.thresholds, strict=True)
     ]

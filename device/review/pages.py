@@ -14,7 +14,7 @@ from config.settings import Recipe, Settings
 from device.activation import check_recipe, model_path
 from device.inspect_images import draw_heat
 from device.model import Model, load_model
-from device.store import Question, decode_png, in_force
+from device.store import Question, classes_in_use, decode_png, in_force
 
 GUESSES = 3
 HEAT_SIZE = 400
@@ -39,7 +39,7 @@ def question_page(db: Database, question: Question, recipe: Recipe) -> dict[str,
         "patch": question.patch_id,
         "reason": question.reason,
         "predicted": predicted,
-        "guesses": guesses(log_p, recipe.classes),
+        "guesses": guesses(log_p, classes_in_use(db, recipe)),
         "picture": f"/patches/{question.patch_id}.png",
         "heat": model_id and f"/heat/{model_id}/{question.patch_id}.png",
         "alike": db.execute(

@@ -16,6 +16,7 @@ from device.store import (
     add_answer,
     exclusive,
     is_labelled,
+    last_question,
     waiting,
 )
 
@@ -93,6 +94,7 @@ def claim_repeat(
             ) l WHERE l.answer IN ('class', 'can''t tell') AND l.operator != ? AND NOT l.repeat
                 AND l.number = (SELECT max(rowid) FROM labels WHERE patch_id = l.patch_id)
                 AND EXISTS (SELECT 1 FROM flags WHERE patch_id = l.patch_id)
+                AND NOT EXISTS (SELECT 1 FROM second_looks WHERE label_id = l.id)
             ORDER BY l.id
             """,
             [REPEATS_FROM, operator],
@@ -107,12 +109,9 @@ def claim_repeat(
 
 def question_of(db: Database, patch_id: str) -> Question:
     """The last question that was asked about a patch."""
-    row = db.execute(
-        "SELECT patch_id, reason, predicted, score FROM flags "
-        "WHERE patch_id = ? AND reason != 'defect' ORDER BY id DESC LIMIT 1",
-        [patch_id],
-    ).fetchone()
-    return Question(*row)
+    question = last_question(db, patch_id)
+    assert question is not None, "nobody answers what was never asked"
+    return question
 
 
 def renew(db: Database, holder: str, patch_ids: Collection[str]) -> list[str]:
@@ -203,14 +202,14 @@ def count_undoable(db: Database, holder: str) -> int:
     return len(_undoable(db, holder))
 
 
-def new_names(db: Database) -> list[str]:
-    """The names that operators gave to something new, the latest first."""
+def new_names(db: Database, classes: Collection[str] = ()) -> list[str]:
+    """The names that operators gave to something new, the latest first, but for these classes."""
     rows = db.execute(
         # The words stand here, not a parameter, or the partial index would not be used.
         "SELECT class FROM labels WHERE answer = 'something new' "
         "GROUP BY class ORDER BY max(rowid) DESC"
     )
-    return [row[0] for row in rows]
+    return [row[0] for row in rows if row[0] not in classes]
 
 
 def _undoable(db: Database, holder: str) -> list[tuple[str, str, bool]]:

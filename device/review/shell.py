@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from config.settings import Settings
+from device.review.edition import edition_of
 from device.review.guard import COOKIE, session_of, token_of
 from device.review.layout import TABS, Layout, arrange, panel_mm
-from device.review.texts import languages, texts
+from device.review.texts import class_word, languages, texts
 
 FOLDER = Path(__file__).parent
 LANGUAGE_COOKIE = "millsight-language"
@@ -30,15 +31,20 @@ class Shell:
         texts(settings.review.language)
         self.settings = settings
         self._key = key
-        recipe = settings.recipe
-        self.layout: Layout = arrange(
-            *panel_mm(settings.review),
-            answers=len(recipe.classes),
-            frame=recipe.regions != "whole",
-        )
+        self.edition = edition_of(settings)
+        self._answers = 0
+        self.layout: Layout
+        self.make_room(len(settings.recipe.classes))
         self._templates = Environment(
             loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, trim_blocks=True
         )
+
+    def make_room(self, answers: int) -> None:
+        """Lay out the panel anew if another number of answers is to be found on it."""
+        if answers != self._answers:
+            review, regions = self.settings.review, self.settings.recipe.regions
+            self.layout = arrange(*panel_mm(review), answers=answers, frame=regions != "whole")
+            self._answers = answers
 
     def language(self, request: Request) -> str:
         """The language that a browser chose, or that of the settings."""
@@ -53,6 +59,8 @@ class Shell:
             language=language,
             layout=self.layout,
             settings=self.settings,
+            edition=self.edition,
+            class_word=class_word,
             **values,
         )
 

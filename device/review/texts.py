@@ -16,6 +16,11 @@ def languages() -> dict[str, dict[str, str]]:
     return {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in files}
 
 
+def class_word(name: str, t: dict[str, str]) -> str:
+    """A class in the words of a language; one that the language does not know has its own name."""
+    return t.get(f"class-{name}", name.replace("_", " "))
+
+
 def texts(language: str) -> dict[str, str]:
     """The texts of a language.
 

@@ -31,7 +31,7 @@ from device.review.charts import Size
 from device.review.desk import Desk
 from device.review.downloads import answers_csv, counters_csv, pictures_zip
 from device.review.shell import Shell
-from device.review.texts import texts
+from device.review.texts import class_word, texts
 from device.review.view import Cell, View, paged, read_view
 from device.shifts import labels_in_shift
 from device.store import in_force
@@ -117,7 +117,7 @@ def heading_of(view: View, t: Texts) -> str:
         [
             span(choice.shift),
             *([] if choice.part is None else [choice.part or t["today-unnamed"]]),
-            *([] if choice.class_name is None else [choice.class_name]),
+            *([] if choice.class_name is None else [class_word(choice.class_name, t)]),
         ]
     )
 
@@ -167,10 +167,11 @@ def filters(_db: Database, view: View, t: Texts) -> list[Cell]:
     """What can be chosen, and what is."""
     choice = view.choice
     part = t["today-all"] if choice.part is None else choice.part or t["today-unnamed"]
+    which = t["today-all"] if choice.class_name is None else class_word(choice.class_name, t)
     return [
         Cell(t["today-shift"], span(choice.shift), view.link("/today/shifts")),
         Cell(t["today-part"], part, view.link("/today/parts")),
-        Cell(t["today-class"], choice.class_name or t["today-all"], view.link("/today/classes")),
+        Cell(t["today-class"], which, view.link("/today/classes")),
     ]
 
 
@@ -205,7 +206,12 @@ def class_cells(settings: Settings) -> Callable[[Database, View, Texts], list[Ce
         return [
             Cell(t["today-all"], "", view.link("/today", **{"class": None}), chosen is None),
             *(
-                Cell(name, "", view.link("/today", **{"class": name}), chosen == name)
+                Cell(
+                    class_word(name, t),
+                    "",
+                    view.link("/today", **{"class": name}),
+                    chosen == name,
+                )
                 for name in settings.recipe.classes
             ),
         ]

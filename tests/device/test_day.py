@@ -178,12 +178,27 @@ def test_scores_and_the_share_over_the_threshold(db: Database) -> None:
     assert [s.patches for s in scores(db, MODEL, Choice(SHIFT, "P", "clean"))] == [15]
 
 
+def test_scores_are_held_against_the_two_days_before(db: Database) -> None:
+    hour = BEGIN // HOUR_NS
+    for at, model, number, patches in [
+        (hour, MODEL, 0, 9), (hour - 1, MODEL, 0, 30), (hour - 48, MODEL, -9, 10),
+        (hour - 49, MODEL, 0, 99), (hour - 1, "another", 0, 99),
+    ]:  # fmt: skip
+        db.execute(
+            "INSERT INTO scores VALUES (?, ?, 'clean', '', ?, ?)", [at, model, number, patches]
+        )
+    clean = scores(db, MODEL, Choice(SHIFT))[0]
+    assert clean.patches == 9
+    assert sum(clean.usual) == 40
+    assert (clean.share_over, clean.usual_over) == (1, pytest.approx(0.75))
+
+
 def test_the_bin_of_the_threshold_counts_in_part() -> None:
     bins = [0] * (MOST_BIN - LEAST_BIN + 1)
     bins[-LEAST_BIN] = 8
     middle = math.sqrt(bin_edge(0) * bin_edge(1))
-    assert ScoresOf("pit", bins, middle).share_over == pytest.approx(0.5)
-    assert ScoresOf("pit", bins, 1e9).share_over == 0
+    assert ScoresOf("pit", bins, middle, bins).share_over == pytest.approx(0.5)
+    assert ScoresOf("pit", bins, 1e9, []).share_over == 0
 
 
 def test_accuracy_from_spot_checks_alone(db: Database) -> None:

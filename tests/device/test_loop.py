@@ -314,8 +314,7 @@ def test_a_new_model_is_taken_up_while_running(
     monkeypatch.setattr("device.loop.LOOK_EVERY_S", 0.0)
     first, second = make_model(0), make_model(1, "second.onnx")
     ids = [use_model(settings, first)]
-    enough = threading.Event()
-    swapped = threading.Event()
+    enough, begun, swapped = threading.Event(), threading.Event(), threading.Event()
 
     class Endless:
         live = False
@@ -335,16 +334,18 @@ def test_a_new_model_is_taken_up_while_running(
     def report(event: Event) -> None:
         if event.kind == "model":
             seen.append(event.text)
-            if len(seen) == 2:
-                swapped.set()
+            (swapped if len(seen) == 2 else begun).set()
 
     loop = InspectionLoop(settings, report, lambda _: Endless())
     thread = threading.Thread(target=loop.run)
     thread.start()
-    ids.append(use_model(settings, second))
-    assert swapped.wait(60)
-    loop.stop()
-    thread.join(60)
+    try:
+        assert begun.wait(60)  # else it would begin with the second, and see no swap
+        ids.append(use_model(settings, second))
+        assert swapped.wait(60)
+    finally:
+        loop.stop()
+        thread.join(60)
     assert [text.split()[0] for text in seen] == [i[:12] for i in ids]
     db = open_store(settings.device.data)
     total = db.execute("SELECT sum(frames) FROM counters").fetchone()[0]

@@ -83,6 +83,12 @@ def test_what_people_answer_counts_and_the_ground_truth_gives_the_rest(
     quick: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "PATIENCE_S", 3.0)
+    opened = tmp_path / "opened"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", str(browser))
+    monkeypatch.setenv("DISPLAY", ":9")
     frames = some_folders(tmp_path / "frames")
 
     def answer_one() -> None:
@@ -98,7 +104,9 @@ def test_what_people_answer_counts_and_the_ground_truth_gives_the_rest(
     person.start()
     demo.demo(nights=0, frames=frames, data=tmp_path / "demo")
     person.join()
-    assert "review page: http://127.0.0.1:" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "review page: http://127.0.0.1:" in said
+    assert opened.read_text().strip() in said
     db = open_store(tmp_path / "demo")
     operators = [row[0] for row in db.execute("SELECT operator FROM labels ORDER BY rowid")]
     db.close()

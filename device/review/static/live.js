@@ -1,4 +1,5 @@
-// The live page: what the server sends replaces the view; a fail may sound.
+// The live page: what the server sends replaces the view; a fail may sound. The screen dims only
+// where nothing changes, a machine that stands still, and the stream goes on all the same.
 
 const view = document.getElementById("live");
 const lost = document.getElementById("live-lost");
@@ -16,16 +17,27 @@ function failsShown() {
   return Number(document.getElementById("tile").dataset.fails);
 }
 
+// Verdict and last frames, as one text: what stands beside them is no reason to light the screen.
+function plates() {
+  return [...view.querySelectorAll("#tile, .shot img")].map((part) => part.outerHTML).join();
+}
+
 function open() {
   clearTimeout(timer);
   source = new EventSource("/live/events");
   source.onmessage = (event) => {
     show(false);
+    const before = plates();
     view.innerHTML = event.data;
+    if (plates() !== before) document.dispatchEvent(new Event("news"));
     const now = failsShown();
     if (sound && now > fails) beep();
     fails = now;
   };
+  // The server was restarted with other settings, or another edition of this page.
+  source.addEventListener("edition", (event) => {
+    if (event.data !== document.body.dataset.edition) location.reload();
+  });
   source.onerror = () => {  // also where the server refuses: then the browser would not try again
     show(true);
     source.close();
@@ -63,11 +75,6 @@ document.addEventListener("tapped", (event) => {
   localStorage.setItem(KEY, sound ? "on" : "off");
   draw();
   if (sound) beep();  // it is heard at once whether it works
-});
-document.addEventListener("dimmed", (event) => {
-  clearTimeout(timer);
-  source.close();
-  if (!event.detail) open();
 });
 draw();
 open();

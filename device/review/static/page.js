@@ -1,17 +1,14 @@
 // The pages that the server renders: links and forms behave as touch.js says touches do, and the
 // screen dims when nobody is here. What a valid tap does is the link's or form's own.
 
-import { listen, pictureChanged } from "./touch.js";
+import { listen } from "./touch.js";
 
 listen({
   dimAfter: Number(document.body.dataset.dimAfter),
   patch: () => null,
   tap: (button) => document.dispatchEvent(new CustomEvent("tapped", { detail: button })),
   key: () => {},
-  dimmed: (yes) => {
-    document.getElementById("dim").hidden = !yes;
-    document.dispatchEvent(new CustomEvent("dimmed", { detail: yes }));
-  },
+  dimmed: (yes) => { document.getElementById("dim").hidden = !yes; },
 });
 // One form once: a second tap on a slow box is the same intention.
 let sent = false;
@@ -20,5 +17,3 @@ document.addEventListener("submit", (event) => {
   sent = true;
 });
 addEventListener("pageshow", () => { sent = false; });
-pictureChanged();  // a tap meant for the page before
-setTimeout(() => { document.body.dataset.ready = ""; }, 450);  // from now on touches count

@@ -21,6 +21,7 @@ const { operator, texts } = shared;
 const HOLDER = `millsight.holder.${operator}`;
 const holder = sessionStorage.getItem(HOLDER) ?? newId();
 sessionStorage.setItem(HOLDER, holder);
+const RENEWED = "millsight.renewed";
 
 let screen = "review";      // review, names, write
 let condition = "loading";  // ok, loading, gone, locked, full, damaged, login
@@ -43,7 +44,7 @@ function text(key, values = {}) {
 }
 
 function className(name) {
-  return name.replaceAll("_", " ");
+  return texts[`class-${name}`] ?? name.replaceAll("_", " ");
 }
 
 function tell(key, values) {
@@ -101,12 +102,23 @@ function reloadOnce() {  // the session was renewed elsewhere: the page needs it
   location.reload();
 }
 
+// The server was restarted with other settings, or another edition of this page. What is being
+// written, and taps that are on their way, come first.
+function renew() {
+  const stale = known.edition !== undefined && known.edition !== document.body.dataset.edition;
+  if (!stale || screen !== "review" || pending().length) return;
+  sessionStorage.setItem(RENEWED, "yes");
+  reloadOnce();
+}
+
 function take(reply) {
   const mine = new Set(have());
   for (const question of reply.questions) {
     if (!mine.has(question.patch)) questions.push(load(question));
   }
   known = reply;
+  // Last night's model has other classes: the page is laid out for them anew.
+  if (reply.classes?.join("\n") !== shared.classes.join("\n") && !pending().length) reloadOnce();
 }
 
 // Taps that can be stored while this operator is logged in.
@@ -148,8 +160,10 @@ function deliver() {
 function poll() {
   return inTurn(async () => {
     const before = questions[0]?.patch;
+    const away = condition === "gone";
     const reply = await post("/questions", { holder, have: have() });
     if (reply && !reply.refused) {
+      if (away) tell("news-back");
       if (reply.operator !== operator) location.reload();  // another one has logged in
       const kept = new Set(reply.kept);
       questions = questions.filter((question) => kept.has(question.patch));
@@ -169,6 +183,7 @@ function plan() {
     logIn();
     return;
   }
+  renew();
   if (dark) return;  // nobody is here: the leases run out
   const wait = condition !== "ok" ? "trouble" : questions.length ? "asking" : "empty";
   timer = setTimeout(() => (pending().length ? deliver().then(poll) : poll()), POLL_MS[wait]);
@@ -496,5 +511,7 @@ listen({
     else poll();
   },
 });
+if (sessionStorage.getItem(RENEWED)) tell("news-renewed");
+sessionStorage.removeItem(RENEWED);
 render();
 deliver().then(poll);

@@ -8,10 +8,25 @@ let quietUntil = 0;
 let press = null;       // { button, patch } that the finger went down on
 let spoiled = false;    // more than one finger since the glass was last free
 let dimTimer;
+let quietTimer;
 const fingers = new Set();
 
+// While touches count for nothing the body says so in `data-quiet`, from the first byte of the page.
+function quieten(ms) {
+  quietUntil = Math.max(quietUntil, performance.now() + ms);
+  document.body.dataset.quiet = "";
+  clearTimeout(quietTimer);
+  quietTimer = setTimeout(hearAgain, quietUntil - performance.now());
+}
+
+function hearAgain() {
+  const left = quietUntil - performance.now();
+  if (left > 0) quietTimer = setTimeout(hearAgain, left);
+  else delete document.body.dataset.quiet;
+}
+
 export function pictureChanged() {
-  quietUntil = Math.max(quietUntil, performance.now() + QUIET_MS);
+  quieten(QUIET_MS);
   press = null;
 }
 
@@ -28,10 +43,11 @@ export function listen({ patch, tap, key, dimmed, dimAfter }) {
     stayAwake();
     if (!dark) return false;
     dark = false;
-    quietUntil = performance.now() + WAKE_MS;
+    quieten(WAKE_MS);
     dimmed(false);
     return true;
   }
+  document.addEventListener("news", wakes);  // what must be seen whether or not somebody touches
 
   document.addEventListener("pointerdown", (event) => {
     press = null;
@@ -61,6 +77,7 @@ export function listen({ patch, tap, key, dimmed, dimAfter }) {
   });
   document.addEventListener("contextmenu", (event) => event.preventDefault());
   stayAwake();
+  pictureChanged();  // a tap meant for the page before
   // Only there over https and on this machine itself.
   navigator.serviceWorker?.register("/sw.js").catch(() => {});
 }

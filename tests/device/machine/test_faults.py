@@ -90,7 +90,7 @@ def all_pass(settings: Settings, make_model: MakeModel, **machine: Any) -> Setti
     """A site whose every picture passes, server to a PLC."""
     classes = settings.recipe.classes
     recipe = settings.recipe.model_copy(update={"pass_classes": classes, "fail_classes": []})
-    values = {"trigger": "modbus", "deadline_s": 3.0} | machine
+    values: dict[str, Any] = {"trigger": "modbus", "deadline_s": 3.0} | machine
     values.setdefault("modbus", Modbus(role="server", tcp_port=free_port()))
     quality = Quality(min_contrast=0, min_sharpness=0, frozen_after=0, max_dark_share=1)
     camera = settings.camera.model_copy(update={"quality": quality})

@@ -30,7 +30,6 @@ from device.store import open_store
 from tests.device.conftest import model_file
 
 CHROMIUM = Path("/usr/bin/chromium")
-ARTEFACTS = Path(__file__).parents[3] / "artefacts"
 LAUNCH: dict[str, Any] = {
     "executable_path": CHROMIUM,
     "args": [
@@ -102,9 +101,14 @@ def asked(tmp_path_factory: pytest.TempPathFactory, plates: NDArray[np.uint8]) -
 @pytest.fixture
 def asking(asked: Settings, tmp_path: Path) -> Settings:
     """A copy of that device."""
-    data = tmp_path / "data"
-    shutil.copytree(asked.device.data, data)
-    return asked.model_copy(update={"device": Device(name="box", data=data)})
+    return copied(asked, tmp_path)
+
+
+def copied(settings: Settings, folder: Path) -> Settings:
+    """A copy of a device, in another folder."""
+    data = folder / "data"
+    shutil.copytree(settings.device.data, data)
+    return settings.model_copy(update={"device": Device(name="box", data=data)})
 
 
 @dataclass
@@ -139,7 +143,7 @@ class Client:
     """Speaks to the server as the page does."""
 
     def __init__(self, url: str, holder: str) -> None:
-        self.http = httpx.Client(base_url=url, trust_env=False)
+        self.http = httpx.Client(base_url=url, trust_env=False, timeout=60)
         self.holder = holder
         self.token = ""
 
@@ -181,10 +185,14 @@ class Client:
         return self.post("/answers", body | changes)
 
 
-def start(config: Path, port: str = "0", *options: str) -> tuple["subprocess.Popen[str]", str]:
+def start(config: Path, port: str = "0") -> tuple["subprocess.Popen[str]", str]:
     """Start the server; it and its address."""
-    command = [sys.executable, "-m", "millsight", "review", "-c", str(config), "--port", port]
-    command += options
+    return started(["millsight", "review", "-c", str(config), "--port", port])
+
+
+def started(module: list[str]) -> tuple["subprocess.Popen[str]", str]:
+    """Start a module that serves the pages; its process and its address."""
+    command = [sys.executable, "-m", *module]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -193,11 +201,12 @@ def start(config: Path, port: str = "0", *options: str) -> tuple["subprocess.Pop
 
 
 @contextlib.contextmanager
-def serving(settings: Settings) -> Iterator[Server]:
-    """`millsight review` over these settings."""
+def serving(settings: Settings, *, network: bool = False) -> Iterator[Server]:
+    """`millsight review` over these settings; `network`: as it is for other machines."""
     config = settings.device.data.parent / "millsight.toml"
     config.write_text(to_toml(settings), encoding="utf-8")
-    server = Server(settings, config, *start(config))
+    module = ["tests.device.review.network_server", str(config)]
+    server = Server(settings, config, *(started(module) if network else start(config)))
     try:
         yield server
     finally:

@@ -1,12 +1,15 @@
 """Whatever the panel, everything is large enough, apart, and on it."""
 
+import re
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.settings import Review
+from device.review import layout as layout_module
 from device.review.layout import (
     BAR,
     CARD_HEIGHT,
@@ -103,6 +106,16 @@ def test_a_common_panel_shows_every_answer_beside_a_large_picture(answers: int) 
     layout = arrange(*panel_mm(Review()), answers=answers, frame=False)
     assert len(layout.answers) == answers
     assert layout.picture.width > 95
+
+
+def test_nothing_needs_a_mouse_two_fingers_or_a_swipe() -> None:
+    static = Path(layout_module.__file__).parent / "static"
+    asked = re.compile(
+        r":hover|overflow(-[xy])?:\s*(auto|scroll)|dblclick|mouse(over|enter|move)|touchmove|wheel|drag"
+    )
+    for file in static.iterdir():
+        if file.name != "report.css":  # a page for paper
+            assert not asked.search(file.read_text(encoding="utf-8")), file
 
 
 def test_a_millimetre_is_a_millimetre() -> None:

@@ -1,26 +1,30 @@
 """The live page and the lot's page in a real browser."""
 
-import time
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from camera.source import Event
+from config.document import to_toml
 from config.settings import Settings
 from device.live import LiveWriter, Shown
 from device.review.layout import arrange, panel_mm
+from device.review.texts import texts
 from device.store import in_force, open_store
 from tests.device.review.conftest import Server, serving
-from tests.device.review.test_browser import (
-    PANELS,
-    check_screen,
+from tests.device.review.glass import (
+    eventually,
+    on_every_glass,
     on_panel,
+    on_two_glasses,
     page_of,
     settle,
+    shot,
     shown_screen,
+    stop,
     tap,
     tap_word,
 )
@@ -31,8 +35,23 @@ def live_loop(settings: Settings) -> Iterator[LiveWriter]:
     """The part of a running loop that the page sees."""
     writer = LiveWriter(settings)
     writer.start()
-    yield writer
-    writer.close()
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+def show(page: Page, loop: LiveWriter, shown: Shown) -> None:
+    """Let the loop show a frame, and wait until it is on the page."""
+    # The loop writes pictures only once a page that knows of it looks.
+    expect(page.locator(".facts li:nth-child(2) b:not(.bad)")).to_be_attached()
+    latest = page.locator(".at-shots-0 img")
+    before = latest.get_attribute("src") if latest.count() else None
+    loop.show(shown)
+    if before is not None:
+        expect(latest).not_to_have_attribute("src", before)
+    expect(page.locator("#tile")).to_have_class(f"place at-live-tile tile {shown.verdict}")
+    expect(latest).to_be_attached()
 
 
 def plate(seed: int) -> np.ndarray:
@@ -46,8 +65,7 @@ def live_page(browser: Browser, server: Server) -> Iterator[Page]:
         yield page
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("panel", PANELS, ids=lambda p: f"{p[0]}x{p[1]}")
+@on_every_glass
 def test_every_state_on_every_panel_in_every_language(
     browser: Browser, asking: Settings, panel: tuple[int, int, float], language: str
 ) -> None:
@@ -61,9 +79,7 @@ def test_every_state_on_every_panel_in_every_language(
                 ("pass", "clean"), ("fail", "pitted_surface"), ("unsure", ""), ("fault", "dark"),
             ):  # fmt: skip
                 for number in range(2):
-                    loop.show(Shown(verdict, name, plate(number)))
-                    time.sleep(0.3)
-                expect(tile).to_have_class(f"place at-live-tile tile {verdict}")
+                    show(page, loop, Shown(verdict, name, plate(number)))
                 shown_screen(page, server, f"live-{verdict}")
             expect(page.locator(".shot")).to_have_count(min(room, 8))
             loop.note(Event("lost", "camera 0: no picture"))
@@ -84,8 +100,7 @@ def test_words_and_signs_say_what_the_colour_says(browser: Browser, server: Serv
             ("unsure", "", "?\nLook at the part"),
             ("fault", "frozen", "No verdict\nPicture is frozen"),
         ):
-            loop.show(Shown(verdict, name, plate(0)))
-            expect(page.locator("#tile")).to_have_class(f"place at-live-tile tile {verdict}")
+            show(page, loop, Shown(verdict, name, plate(0)))
             assert [w for w in page.locator("#tile").inner_text().split("\n") if w] == words.split(
                 "\n"
             )
@@ -108,12 +123,29 @@ def test_a_fail_sounds_where_sound_is_on(browser: Browser, server: Server) -> No
         loop.show(Shown("fail", "scratch", plate(0)))
         expect(page.locator("#tile")).to_have_attribute("data-fails", "2")
         assert page.evaluate("window.beeps") == 2
-        time.sleep(0.6)
-        loop.show(Shown("pass", "clean", plate(0)))
-        expect(page.locator("#tile")).to_have_class("place at-live-tile tile pass")
+        show(page, loop, Shown("pass", "clean", plate(0)))
         assert page.evaluate("window.beeps") == 2
         page.reload()
         expect(page.locator("#sound")).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_screen_dims_only_while_nothing_happens(browser: Browser, server: Server) -> None:
+    idle_ms = int(600 * server.settings.review.dim_after_s)  # more than half of it
+    with page_of(browser, server, None, clock=True) as page:
+        page.goto(server.url + "live")
+        settle(page)
+        stop(page)
+        page.clock.run_for(2 * idle_ms)
+        expect(page.locator("#dim")).to_be_visible()
+        with live_loop(server.settings) as loop:
+            loop.show(Shown("fail", "scratch", plate(0)))
+            expect(page.locator("#tile")).to_have_class("place at-live-tile tile fail")
+            expect(page.locator("#dim")).to_be_hidden()
+            page.clock.run_for(idle_ms)
+            loop.show(Shown("pass", "clean", plate(0)))
+            expect(page.locator("#tile")).to_have_class("place at-live-tile tile pass")
+            page.clock.run_for(idle_ms)
+            expect(page.locator("#dim")).to_be_hidden()
 
 
 def test_facts_are_those_of_the_device(browser: Browser, asking: Settings) -> None:
@@ -129,12 +161,14 @@ def test_facts_are_those_of_the_device(browser: Browser, asking: Settings) -> No
         expect(facts).to_contain_text("not running")
         assert "GB free" in " ".join(page.locator(".facts .bad").all_inner_texts())
         with live_loop(settings) as loop:
-            for number in range(8):
-                loop.show(Shown("pass", "clean", plate(number)))
-                time.sleep(0.1)
+
+            def has_speed() -> bool:
+                loop.show(Shown("pass", "clean", plate(0)))
+                return re.search(r"Speed (0\.[1-9]|[1-9])", facts.text_content() or "") is not None
+
+            eventually(has_speed, True)
             expect(facts).to_contain_text("Inspection running")
-            expect(facts).not_to_contain_text("Speed 0 ")
-        check_screen(page, server)
+        shown_screen(page, server, "live-low-disk")
 
 
 def test_the_page_comes_back_with_the_server_and_tells_only_what_is_so(
@@ -151,23 +185,39 @@ def test_the_page_comes_back_with_the_server_and_tells_only_what_is_so(
         expect(page.locator("#live-lost")).to_be_hidden()
 
 
-@pytest.mark.parametrize("panel", PANELS, ids=lambda p: f"{p[0]}x{p[1]}")
-def test_a_lot_begins_by_taps(
-    browser: Browser, asking: Settings, panel: tuple[int, int, float]
+def test_the_live_page_is_renewed_when_the_server_has_other_settings(
+    browser: Browser, asking: Settings
 ) -> None:
-    with serving(on_panel(asking, *panel)) as server, page_of(browser, server) as page:
+    with serving(asking) as server, live_page(browser, server) as page:
+        server.kill()
+        changed = on_panel(asking, 1280, 800, 10.1, language="zh")
+        server.config.write_text(to_toml(changed), encoding="utf-8")
+        server.start_again()
+        expect(page.locator("html")).to_have_attribute("lang", "zh")
+        expect(page.locator("#tile")).to_be_visible()
+
+
+@on_two_glasses
+def test_a_lot_begins_by_taps(
+    browser: Browser, asking: Settings, panel: tuple[int, int, float], language: str
+) -> None:
+    words = texts(language)
+    with (
+        serving(on_panel(asking, *panel, language=language)) as server,
+        page_of(browser, server) as page,
+    ):
         page.goto(server.url + "live")
         tap(page, ".at-live-lot")
-        expect(page.locator("#asked")).to_have_text("Part")
+        expect(page.locator("#asked")).to_have_text(words["begin-part"])
         settle(page)
         for letter in "P-7":
             tap_word(page, letter)
         shown_screen(page, server, "lot-part")
         tap(page, "#save")
-        expect(page.locator("#asked")).to_have_text("Lot")
+        expect(page.locator("#asked")).to_have_text(words["begin-lot"])
         for letter in "L1X":
             tap_word(page, letter)
-        tap_word(page, "Erase")
+        tap_word(page, words["erase"])
         shown_screen(page, server, "lot-lot")
         tap(page, "#save")
         expect(page.locator(".facts")).to_contain_text("P-7 · L1")
@@ -185,7 +235,7 @@ def test_a_page_opened_while_the_server_is_away_waits_for_it(
         page.goto(server.url + "live")
         expect(page.locator("h1").first).to_have_text("No connection")
         expect(page.locator("main")).to_contain_text("连接中断")
-        page.screenshot(path="artefacts/offline.png")
+        shot(page, server, "offline")
         server.start_again()
         expect(page.locator("#tile")).to_be_visible()
 

@@ -1,29 +1,33 @@
 """The report of a lot in a real browser."""
 
+from pathlib import Path
+
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from config.settings import Camera, OpencvSource, Settings
 from device.lots import PAGE
 from device.review.layout import CONTROL, px_per_mm
 from device.store import add_answer, begin_lot, open_store, record_settings
-from tests.device.review.conftest import ARTEFACTS, fill, serving
-from tests.device.review.shop import LOT, PART, work_shifts
-from tests.device.review.test_browser import (
-    PANELS,
+from tests.device.review.conftest import copied, fill, serving
+from tests.device.review.glass import (
     arrive,
+    check_axe,
     check_screen,
     on_panel,
+    on_two_glasses,
     page_of,
-    settle,
+    shot,
     shown_screen,
+    tap,
 )
+from tests.device.review.shop import LOT, PART, work_shifts
 
 
-@pytest.fixture
-def lots(asking: Settings) -> Settings:
-    """A device with a lot behind it, and settings with a password in them."""
+@pytest.fixture(scope="module")
+def lots_once(asked: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A device with a lot behind it, and settings with a password in them; only looked at."""
+    asking = copied(asked, tmp_path_factory.mktemp("lots"))
     db = open_store(asking.device.data)
     secret = Camera(opencv=OpencvSource(address="rtsp://me:secret@camera/1"))
     record_settings(db, asking.model_copy(update={"camera": secret}))
@@ -37,11 +41,15 @@ def lots(asking: Settings) -> Settings:
     return asking
 
 
+@pytest.fixture
+def lots(lots_once: Settings, tmp_path: Path) -> Settings:
+    """A copy of that device."""
+    return copied(lots_once, tmp_path)
+
+
 def check_report(page: Page, mm: float) -> None:
     """Axe finds nothing, no picture is missing, and the ways back are large."""
-    rules = ["wcag2a", "wcag2aa", "wcag2aaa", "wcag21aa", "wcag22aa", "best-practice"]
-    result = Axe().run(page, options={"runOnly": {"type": "tag", "values": rules}})
-    assert result.violations_count == 0, result.generate_report()
+    check_axe(page)
     assert page.evaluate(
         "[...document.images].filter((i) => !(i.complete && i.naturalWidth)).length"
     ) == 0  # fmt: skip
@@ -52,8 +60,7 @@ def check_report(page: Page, mm: float) -> None:
     assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("panel", PANELS, ids=lambda p: f"{p[0]}x{p[1]}")
+@on_two_glasses
 def test_from_the_lots_to_the_report_and_back(
     browser: Browser, lots: Settings, panel: tuple[int, int, float], language: str
 ) -> None:
@@ -63,14 +70,10 @@ def test_from_the_lots_to_the_report_and_back(
     ):
         page.goto(f"{server.url}lots")
         shown_screen(page, server, "lots")
-        settle(page)
-        page.locator(".at-cells-1").tap()
+        tap(page, ".at-cells-1")
         arrive(page, "/lot/1")
         check_report(page, px_per_mm(server.settings.review))
-        ARTEFACTS.mkdir(exist_ok=True)
-        page.screenshot(
-            path=ARTEFACTS / f"lot-{panel[0]}x{panel[1]}-{language}.png", full_page=True
-        )
+        shot(page, server, "lot", whole=True)
         page.locator(".way").first.tap()
         arrive(page, "/lots")
 
@@ -123,7 +126,7 @@ def test_without_a_lot_and_with_an_unknown_one(browser: Browser, asking: Setting
     with serving(asking) as server, page_of(browser, server, None) as page:
         page.goto(f"{server.url}lots")
         assert "No lot has been named yet" in page.content()
-        check_screen(page, server)
+        shown_screen(page, server, "lots-none")
         for path, status in [("lot/7", 404), ("lot/x", 404), ("lots?page=-1", 400)]:
             reply = page.goto(f"{server.url}{path}")
             assert reply is not None

@@ -15,21 +15,25 @@ from device.activation import activate, model_path
 from device.clock import stamp
 from device.store import in_force, open_store
 from tests.device.conftest import model_file
-from tests.device.review.conftest import Server, serving
-from tests.device.review.test_browser import (
-    PANELS,
+from tests.device.review.conftest import Server, copied, serving
+from tests.device.review.glass import (
     arrive,
-    check_screen,
+    on_every_glass,
     on_panel,
     page_of,
     shown_screen,
+    tap,
 )
 from tests.device.review.test_today import check_pictures
 
 
-@pytest.fixture
-def trained(asking: Settings, tmp_path: Path, plates: NDArray[np.uint8]) -> Settings:
-    """A device with two further models, of which the last is in use."""
+@pytest.fixture(scope="module")
+def trained_once(
+    asked: Settings, tmp_path_factory: pytest.TempPathFactory, plates: NDArray[np.uint8]
+) -> Settings:
+    """A device with two further models, of which the last is in use; not to be changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    asking = copied(asked, folder)
     db = open_store(asking.device.data)
     parent = in_force(db).model_id
     for number, labels, accuracy in [(1, 54, 0.81), (2, 90, 0.934)]:
@@ -38,11 +42,17 @@ def trained(asking: Settings, tmp_path: Path, plates: NDArray[np.uint8]) -> Sett
             "labels": labels, "metrics": metrics, "parent": parent,
             "thresholds": [0.01 * number, 0.02, None, 0.3],
         }  # fmt: skip
-        file = model_file(tmp_path / f"{number}.onnx", plates, number, **changes)
+        file = model_file(folder / f"{number}.onnx", plates, number, **changes)
         parent = activate(db, file, asking, f"night {number}").id
     db.close()
     review = asking.review.model_copy(update={"supervisors": ["Zoe"]})
     return asking.model_copy(update={"review": review})
+
+
+@pytest.fixture
+def trained(trained_once: Settings, tmp_path: Path) -> Settings:
+    """A copy of that device."""
+    return copied(trained_once, tmp_path)
 
 
 def ids_of(settings: Settings) -> list[str]:
@@ -77,8 +87,7 @@ def cookie_of(page: Page) -> str:
     return next(c["value"] for c in page.context.cookies() if c["name"] == "millsight")
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("panel", PANELS, ids=lambda p: f"{p[0]}x{p[1]}")
+@on_every_glass
 def test_every_page_on_every_panel_in_every_language(
     browser: Browser, trained: Settings, panel: tuple[int, int, float], language: str
 ) -> None:
@@ -119,7 +128,7 @@ def test_what_the_pages_say(browser: Browser, trained: Settings) -> None:
         assert "On unseen patches: better by 12.4 percentage points" in card[2]
         assert "On its own labels: the same" in card[2]
         assert "clean: 0.01 → 0.02" in card[3]
-        assert "pitted_surface: always unsure → always unsure" in card[3]
+        assert "pitted surface: always unsure → always unsure" in card[3]
         assert "night 2" in card[0]
         assert "epochs: 30" in card[1]
         label = page.locator(".card svg").get_attribute("aria-label")
@@ -139,7 +148,7 @@ def test_a_supervisor_goes_back_by_taps(browser: Browser, trained: Settings) -> 
         page.goto(f"{server.url}models")
         log_in(trained, cookie_of(page))
         for selector in (".at-cells-1", "a.at-bar-3", "button.at-bar-3"):
-            page.locator(f"body[data-ready] {selector}").tap()
+            tap(page, selector)
         arrive(page, "/models")
         expect(page.locator(".at-cells-1")).to_contain_text("Model in use")
     assert in_use(trained) == middle
@@ -156,10 +165,10 @@ def test_a_damaged_file_is_told_and_nothing_changes(browser: Browser, trained: S
         page.goto(f"{server.url}models")
         log_in(trained, cookie_of(page))
         page.goto(f"{server.url}models/{first}/rollback")
-        page.locator("body[data-ready] button.at-bar-3").tap()
+        tap(page, "button.at-bar-3")
         expect(page.locator(".sign")).to_contain_text("Nothing was changed.")
         expect(page.locator(".sign")).to_contain_text("cannot be read")
-        check_screen(page, server)
+        shown_screen(page, server, "models-damaged")
     assert in_use(trained) == last
 
 
@@ -208,5 +217,5 @@ def test_without_a_model(browser: Browser, asking: Settings) -> None:
         page_of(browser, server, None) as page,
     ):
         page.goto(f"{server.url}models")
-        check_screen(page, server)
+        shown_screen(page, server, "models-none")
         expect(page.locator(".sign-text")).to_have_text("No model yet")

@@ -21,6 +21,8 @@ BUILT = {  # keys put together in the code, by what they are put together from
     r"error-(host|supervisor|unknown-name|pin|filter|forged|large|wrong-form|malformed|missing|other)",
     r"today-(pass|unsure|fail|fault)",
     r"lot-why-(audit|uncertain|cold-start)",
+    r"class-[\w-]+",
+    r"criterion-[a-z-]+",
     r"models-(held-out-accuracy|training-accuracy)",
     r"lot-(class|something-new|cant-tell|undone)",
 }

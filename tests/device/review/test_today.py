@@ -16,33 +16,34 @@ from playwright.sync_api import Browser, Page
 from config.settings import Settings
 from device.day import HOUR_NS, MINUTE_NS
 from device.review.cards import moment
-from device.review.charts import cut, percent, wide
+from device.review.charts import Histogram, Size, cut, histograms, percent, wide
 from device.review.downloads import csv_lines, harmless
 from device.shifts import last_shifts
 from device.store import STORE_FILE, begin_lot, in_force, open_store
-from tests.device.review.conftest import serving
-from tests.device.review.shop import PART, work_shifts
-from tests.device.review.test_browser import (
-    PANELS,
+from tests.device.review.conftest import copied, serving
+from tests.device.review.glass import (
     arrive,
-    check_screen,
+    on_every_glass,
     on_panel,
     page_of,
     settle,
     shown_screen,
+    tap,
 )
+from tests.device.review.shop import PART, work_shifts
 
 
-@pytest.fixture
-def worked(asking: Settings) -> Settings:
-    """A device with shifts of work behind it."""
+@pytest.fixture(scope="module")
+def worked(asked: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A device with shifts of work behind it; only looked at."""
+    asking = copied(asked, tmp_path_factory.mktemp("worked"))
     db = open_store(asking.device.data)
     work_shifts(db, asking)
     db.close()
     return asking
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(worked: Settings) -> Iterator[httpx.Client]:
     """Speaks to a server over that device."""
     with serving(worked) as server, httpx.Client(base_url=server.url, trust_env=False) as http:
@@ -50,14 +51,16 @@ def client(worked: Settings) -> Iterator[httpx.Client]:
 
 
 def go(page: Page, name: str) -> None:
-    """Tap what says so, after a moment, as people do."""
+    """Tap what says so, and wait for the page it leads to."""
+    link = page.get_by_role("link", name=name).first
+    link.wait_for()
     settle(page)
-    page.get_by_role("link", name=name).first.tap()
-    page.wait_for_load_state()
+    there = str(link.get_attribute("href"))
+    link.tap()
+    arrive(page, there)
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("panel", PANELS, ids=lambda p: f"{p[0]}x{p[1]}")
+@on_every_glass
 def test_every_page_on_every_panel_in_every_language(
     browser: Browser, worked: Settings, panel: tuple[int, int, float], language: str
 ) -> None:
@@ -74,8 +77,7 @@ def test_every_page_on_every_panel_in_every_language(
             following = page.locator(".at-bar-1")
             if following.get_attribute("aria-disabled"):
                 break
-            settle(page)
-            following.tap()
+            tap(page, ".at-bar-1")
             arrive(page, f"page={number + 1}")
         assert len(set(titles)) == 7
         for path in ("filter", "shifts", "parts", "classes", "save"):
@@ -114,7 +116,7 @@ def test_an_empty_device_says_that_there_is_nothing_yet(browser: Browser, asking
         page_of(browser, server, None) as page,
     ):
         page.goto(f"{server.url}today")
-        check_screen(page, server)
+        shown_screen(page, server, "today-empty")
         cards = page.locator(".card").all_inner_texts()
         assert sum("Nothing yet" in card for card in cards) >= 3
         assert "NaN" not in page.content()
@@ -337,6 +339,20 @@ def test_no_formula_in_a_csv(value: object, safe: object) -> None:
 )  # fmt: skip
 def test_percentages_say_no_more_than_is_so(share: float, words: str) -> None:
     assert percent(share) == words
+
+
+def test_an_outline_has_the_area_of_what_it_is_held_against() -> None:
+    def outline(values: list[int], usual: list[int]) -> str:
+        one = Histogram("clean", values, None, "", usual)
+        return str(histograms(Size(40, 30), "scores", [one]))
+
+    drawn = outline([0, 10, 0], [0, 1, 3])
+    assert drawn.count("<path") == 2  # light under dark
+    heights = [float(v) for v in re.findall(r"V([\d.]+)H", drawn)][:3]
+    assert heights[0] > heights[1] > heights[2]  # downwards is more
+    assert (heights[0] - heights[1]) * 3 == pytest.approx(heights[0] - heights[2], abs=0.1)
+    assert "<path" not in outline([0, 10, 0], [0, 0, 0])
+    assert "<path" not in outline([0, 0, 0], [0, 1, 3])
 
 
 def test_words_are_cut_where_they_do_not_fit() -> None:

@@ -21,7 +21,16 @@ from device.store import (
     waiting,
 )
 from tests.device.review.conftest import LAUNCH, Server, answers_in, fill, serving
-from tests.device.review.test_browser import PANELS, QUIET_S, on_panel, page_of, shown, tap
+from tests.device.review.glass import (
+    PANELS,
+    answer,
+    eventually,
+    on_panel,
+    page_of,
+    settle,
+    shown,
+    tap,
+)
 from trainer.retrain import retrain
 
 
@@ -56,13 +65,13 @@ def neu_device(tmp_path_factory: pytest.TempPathFactory, neu_cls: Path) -> Setti
 def answer_truly(page: Page, truths: dict[str, str]) -> str:
     """Tap what the patch really shows, on whichever page of answers it is."""
     patch = shown(page)
+    settle(page)
     words = truths[patch].replace("_", " ")
     for _ in range(4):
         button = page.locator("[data-tap=answer]:visible").filter(
             has=page.get_by_text(words, exact=True)
         )
         if button.count():
-            time.sleep(QUIET_S)
             button.tap()
             return patch
         tap(page, "#tool-more")
@@ -90,9 +99,10 @@ def test_a_hundred_real_patches_are_reviewed_by_taps_alone(
         start = time.monotonic()
         reviewed = [answer_truly(page, truths) for _ in range(100)]
         taken = time.monotonic() - start
-        page.wait_for_timeout(500)
-    answers = answers_in(tmp_path)[began:]
-    assert [(patch, name) for patch, _, name in answers] == [(p, truths[p]) for p in reviewed]
+        eventually(
+            lambda: [(patch, name) for patch, _, name in answers_in(tmp_path)[began:]],
+            [(patch, truths[patch]) for patch in reviewed],
+        )
     assert len(set(reviewed)) == 100
     print(f"100 patches on {panel}: {taken:.0f} s")
 
@@ -129,8 +139,7 @@ def test_two_browsers_answer_five_hundred_patches_none_twice(tmp_path: Path) -> 
                         page.wait_for_function(ANSWERABLE)
                         if message.is_visible():
                             break
-                        mine.append(shown(page))
-                        tap(page, f"[data-tap=answer] >> nth={len(mine) % 2}")
+                        mine.append(answer(page, len(mine) % 2))
                 browser.close()
         except BaseException as error:  # noqa: BLE001 - told by the test's own thread
             failures.append(error)

@@ -1,0 +1,1 @@
+"""The exchange: labels go up to the trainer, models come down, through one shared place."""

@@ -1,0 +1,83 @@
+"""What the last night did and why: its model went out, or was kept back by a criterion."""
+
+import asyncio
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from device.nights import Criterion, Night, last_night
+from device.review.cards import LINE, Card, Texts, moment, pages_of, room_in
+from device.review.charts import Size, number
+from device.review.desk import Desk
+from device.review.shell import Shell
+from device.review.texts import class_word, texts
+from device.review.view import Cell, page_number
+
+PATH = "/models/night"
+
+
+def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
+    """The page of the last night."""
+    size = room_in(shell.layout.cards[0])
+
+    async def page(request: Request) -> Response:
+        t = texts(shell.language(request))
+        night = await asyncio.to_thread(last_night, desk.settings)
+        if night is None:
+            raise HTTPException(404)
+        pages = pages_of(night_cards(night, size, t), len(shell.layout.cards))
+        here = min(page_number(request.query_params), len(pages) - 1)
+        forth = f"{PATH}?page={(here + 1) % len(pages)}"
+        bar = [
+            Cell("‹", t["models-back"], "/models"),
+            Cell("›", t["following"], forth) if len(pages) > 1 else Cell("", "", None),
+        ]
+        heading = f"{t['night-title']} · {moment(night.wall_ns)}"
+        return shell.render(
+            request, "cards.html", tab="models", heading=heading, cards=pages[here], bar=bar
+        )
+
+    return [Route(PATH, page)]
+
+
+def night_cell(night: Night, t: Texts) -> Cell:
+    """The last night among the models."""
+    lines = [t["night-published"] if night.published else t["night-kept"]]
+    if night.reasons:
+        lines.append(criterion_name(night.reasons[0], t))
+    return Cell(f"{t['night-title']} · {moment(night.wall_ns)}", "; ".join(lines), PATH)
+
+
+def night_cards(night: Night, size: Size, t: Texts) -> list[Card]:
+    """What came of the night, then every criterion: what was found, and what had to be."""
+    lead = t["night-published-lead"] if night.published else t["night-kept-lead"]
+    what = [t["night-learnt"].format(count=number(night.labels), model=night.model_id[:12])]
+    what += [criterion_line(criterion, t) for criterion in night.reasons]
+    lines = [criterion_line(criterion, t) for criterion in night.criteria]
+    fit = max(1, int(size.height / (2 * LINE)))  # a line may take two
+    return [
+        Card(t["night-came"], lead, lines=tuple(what[:fit])),
+        *(
+            Card(t["night-criteria"], t["night-criteria-lead"], lines=tuple(lines[i : i + fit]))
+            for i in range(0, len(lines), fit)
+        ),
+    ]
+
+
+def criterion_line(criterion: Criterion, t: Texts) -> str:
+    """A criterion in a line, told apart by a sign."""
+    return t["night-criterion"].format(
+        sign="✓" if criterion.passed else "✗",
+        name=criterion_name(criterion, t),
+        found=criterion.found,
+        limit=criterion.limit,
+    )
+
+
+def criterion_name(criterion: Criterion, t: Texts) -> str:
+    """Its name in the page's language; the trainer says it in English."""
+    kind, _, of = criterion.name.partition(" of ")
+    known = t.get(f"criterion-{kind.replace(' ', '-')}")
+    return criterion.name if known is None else known.format(of=class_word(of, t))

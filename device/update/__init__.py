@@ -1,0 +1,1 @@
+"""Takes in models that the trainer published: verified, tried out, on probation, and back."""

@@ -1,0 +1,188 @@
+"""From what is published to the model in use: refresh, choose, fetch, test, switch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from config.errors import UserError
+from config.settings import Settings
+from device.activation import activate, check_recipe, model_path, write_durably
+from device.exchange.place import Place
+from device.locks import one_at_a_time
+from device.model import LARGEST_BYTES, Model, load_model, load_model_bytes
+from device.store import add_event, in_force, refuse, why_refused
+from device.update.client import Client, Refused
+from device.update.memory import last_taken, note_content, note_refusal, note_taken
+from device.update.probation import begin_probation, running_probation
+from device.update.release import (
+    LARGEST_CHANNEL,
+    LARGEST_COMPANION,
+    Channel,
+    Companion,
+    Release,
+    channel_path,
+    companion_target,
+    model_target,
+    parse,
+)
+from device.update.selftest import check_companion, check_speed
+
+Step = Callable[[str], None]
+"""Told before each step, for tests that kill in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to do about the releases of the channel."""
+
+    release: Release | None
+    """To be taken in; None: keep what is in use."""
+    why: str
+    withdrawn: bool = False
+    """Whether the model in use was withdrawn: nothing goes back to it."""
+
+
+def choose(db: Database, channel: Channel, device: str) -> Choice:  # noqa: PLR0911 - a rule each
+    """The newest release that is for this device, if it is to be taken.
+
+    Older releases than one that was taken or refused are not, except where the model in use has
+    been withdrawn. A running probation is not disturbed, except by that.
+    """
+    for_us = [
+        r for r in channel.releases if r.withdrawn is None and r.roll_out.includes(device, r.model)
+    ]
+    newest = max(for_us, key=lambda r: r.number, default=None)
+    in_use = in_force(db).model_id
+    withdrawn = next(
+        (r.withdrawn for r in channel.releases if r.model == in_use and r.withdrawn is not None),
+        None,
+    )
+    if newest is None:
+        return Choice(None, "nothing is published for this device")
+    if newest.model == in_use:
+        return Choice(None, f"{newest.model[:12]} is in use, the newest for this device")
+    if (reason := why_refused(db, newest.model)) is not None:
+        return Choice(None, f"{newest.model[:12]} is not taken: {reason}")
+    if withdrawn is not None:
+        return Choice(newest, f"{str(in_use)[:12]} was withdrawn: {withdrawn}", withdrawn=True)
+    if newest.number <= last_taken(db):
+        return Choice(None, f"{newest.model[:12]} is older than what was in use here")
+    if (probation := running_probation(db)) is not None:
+        return Choice(
+            None,
+            f"{newest.model[:12]} waits: {probation.model_id[:12]} is on probation, "
+            f"{probation.now.frames} frames so far",
+        )
+    return Choice(newest, "newest release")
+
+
+def take_in(
+    db: Database, place: Place, settings: Settings, step: Step = lambda _name: None
+) -> Choice:
+    """Bring what is published for this device into use, or say why it stays as it is.
+
+    Whatever is refused leaves the running model untouched; a model that is refused for what it is
+    is not looked at again. Dying at any moment leaves the old model or the new one, whole.
+
+    Raises:
+        Refused: what the exchange offers is not to be trusted or does not work here.
+        Unreachable: the exchange does not answer.
+        UserError: there is no root of trust, or the device cannot keep the model.
+    """
+    data, recipe = settings.device.data, settings.recipe.name
+    with one_at_a_time(data / "update.lock", "another sync is running; wait until it has ended"):
+        try:
+            client = Client(settings, place)
+            step("refresh")
+            client.refresh()
+            path = channel_path(recipe)
+            channel = parse(Channel, client.fetch(path, LARGEST_CHANNEL), path)
+            _check_channel(channel, recipe)
+            choice = choose(db, channel, settings.device.name)
+            if choice.release is not None:
+                _take(db, client, choice.release, choice, settings, step)
+        except Refused as refusal:
+            note_refusal(db, str(refusal))
+            raise
+        if choice.release is None:
+            note_content(db)
+        return choice
+
+
+def _check_channel(channel: Channel, recipe: str) -> None:
+    if channel.recipe != recipe:
+        raise Refused(
+            f"{channel_path(recipe)}: the releases of recipe {channel.recipe!r}, not of {recipe!r}"
+        )
+
+
+def _take(
+    db: Database, client: Client, release: Release, choice: Choice, settings: Settings, step: Step
+) -> None:
+    """Fetch a release, test it and switch to it."""
+    data, recipe = settings.device.data, settings.recipe.name
+    step("download")
+    content = client.fetch(model_target(recipe, release.model), LARGEST_BYTES)
+    companion_bytes = client.fetch(companion_target(recipe, release.model), LARGEST_COMPANION)
+    try:
+        companion = parse(Companion, companion_bytes, companion_target(recipe, release.model))
+        model = _test(content, companion, release, settings)
+    except UserError as error:  # of the model itself: it will not be better tomorrow
+        with db.atomic():
+            refuse(db, release.model, str(error))
+            note_taken(db, release.number)
+        raise Refused(str(error)) from None
+    before = _in_use(db, settings)
+    check_speed(model, before, settings.update)
+    step("switch")
+    path = data / "update" / "incoming.onnx"
+    try:
+        write_durably(path, content)
+        write_durably(
+            model_path(data, release.model).with_suffix(".companion.json"), companion_bytes
+        )
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+
+    def also(model: Model) -> None:
+        note_taken(db, release.number)
+        note_content(db)
+        add_event(db, "update", f"{model.id[:12]}, release {release.number}: {choice.why}")
+        if before is not None and not choice.withdrawn and settings.update.probation_frames:
+            begin_probation(db, before.id)
+
+    activate(db, path, settings, f"release {release.number}: {choice.why}", also=also)
+    path.unlink(missing_ok=True)
+
+
+def _test(
+    content: bytes,
+    companion: Companion,
+    release: Release,
+    settings: Settings,
+) -> Model:
+    """Everything that the bytes of a model tell before it is used.
+
+    Raises:
+        UserError: it must not be used.
+    """
+    recipe = settings.recipe
+    name = f"release {release.number}"
+    model = load_model_bytes(content, name, settings.device.threads)
+    if (model.id, companion.model, companion.recipe) != (release.model, release.model, recipe.name):
+        raise Refused(f"{name}: model or companion are of another release or recipe")
+    check_recipe(model.metadata, recipe, name)
+    check_companion(model, companion, settings.update)
+    return model
+
+
+def _in_use(db: Database, settings: Settings) -> Model | None:
+    """The model in use; None: there is none, or nothing to compare with or to go back to."""
+    model_id = in_force(db).model_id
+    if model_id is None:
+        return None
+    try:
+        return load_model(model_path(settings.device.data, model_id), settings.device.threads)
+    except UserError:  # its file is lost
+        return None

@@ -1,0 +1,81 @@
+"""`millsight trainer night` and what belongs to it."""
+
+from config.cli import Config
+from config.load import load_settings
+
+
+def night(config: Config = None) -> None:
+    """Learn from what all devices have answered, judge, and publish what is not worse.
+
+    Merges what the devices have pushed to the exchange, checks the labels, retrains from scratch,
+    judges the new model against the one in use on patches that neither has learnt from, signs and
+    publishes it or keeps it back, and writes a report. Devices take it in with
+    `millsight device sync`.
+
+    Published, kept back and nothing to do all end with 0 and say so in the last line; only a night
+    that could not be finished ends with 1. It can be run again at any time: what was finished is
+    used again. A timer needs no terminal: every stage is a line.
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    """
+    from trainer.checks import count_kinds  # noqa: PLC0415
+    from trainer.night import Idle, run_night  # noqa: PLC0415
+    from trainer.progress import training_bar  # noqa: PLC0415
+
+    settings = load_settings(config)
+    with training_bar() as on_step:
+        done = run_night(
+            settings, on_step=on_step, on_stage=lambda name: print(f"{name} ...", flush=True)
+        )
+    for note in done.notes:
+        print(f"note: {note}")
+    if isinstance(done, Idle):
+        print(f"nothing to do: {done.reason}")
+        return
+    for criterion in done.judgement.criteria:
+        mark = "met    " if criterion.passed else "NOT MET"
+        print(f"{mark} {criterion.name}: {criterion.found} (must be {criterion.limit})")
+    for kind, count in count_kinds(done.findings).items():
+        print(f"{count} labels are {kind}")
+    if done.asked_again:
+        print(f"{done.asked_again} labels are asked again")
+    for name in done.classes.grown:
+        print(f"new class: {name}")
+    for name in done.classes.gone:
+        print(f"class that is no more: {name}")
+    print(f"report: {done.report}")
+    if done.published:
+        print(f"published {done.model_id[:12]}, from {done.labels} labels")
+    else:
+        print(f"kept back {done.model_id[:12]}: the model in use stays")
+
+
+def freeze(config: Config = None) -> None:
+    """Take the golden folder as it is now as the next version of the golden set.
+
+    Earlier versions stay as they were. From then on nights are judged on the new one alone.
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    """
+    from device.store import open_store  # noqa: PLC0415
+    from trainer.classes import classes_of_tonight  # noqa: PLC0415
+    from trainer.golden import freeze as take  # noqa: PLC0415
+    from trainer.nights import champion_of  # noqa: PLC0415
+
+    settings = load_settings(config)
+    db = open_store(settings.trainer.data)
+    champion = champion_of(db, settings)
+    in_use = None if champion is None else champion.metadata.classes
+    classes = classes_of_tonight(db, settings.recipe, in_use, settings.trainer.least_new_class)
+    done = take(db, settings, [*classes.names, *classes.named])
+    db.close()
+    print(
+        f"version {done.version}: {done.patches} patches of {settings.trainer.golden}, "
+        f"{done.added} of them new; {done.ended} of the last version are no more in it"
+    )
