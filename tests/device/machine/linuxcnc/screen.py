@@ -3,6 +3,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import linuxcnc
@@ -11,7 +12,8 @@ FOLDER = Path(sys.argv[sys.argv.index("-ini") + 1]).parent
 command, status = linuxcnc.command(), linuxcnc.stat()
 
 
-def until(good, seconds=20):  # type: ignore[no-untyped-def]
+def until(good: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until the mill has done as it was told."""
     end = time.monotonic() + seconds
     while True:
         status.poll()
