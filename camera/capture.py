@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from camera.quality import QualityGate
+from camera.quality import Looks, QualityGate
 from camera.source import Frame, Source
 from config.settings import Camera
 
@@ -41,6 +41,8 @@ class Captured:
     frame: Frame
     fault: str | None
     """Name of its fault, or None if it may be judged."""
+    looks: Looks | None = None
+    """What it looks like; None: it has a fault."""
     claim: object | None = None
     """What it was taken for, from `Demand.claim`; None: nothing demands frames."""
 
@@ -48,9 +50,10 @@ class Captured:
 class Capture:
     """Reads ahead on a thread while frames are judged.
 
-    A live source drops its oldest waiting frame when the reader is slow (`dropped` counts them);
-    any other source waits, so that every frame of a folder is judged. With a `Demand` only frames
-    that are wanted are taken, and none of them is dropped.
+    A live source drops its oldest waiting frame when the reader is slow; any other source waits,
+    so that every frame of a folder is judged. `dropped` counts what was dropped here, and gaps in
+    the source's numbers. With a `Demand` only frames that are wanted are taken, and none of them
+    is dropped.
     """
 
     def __init__(self, source: Source, gate: QualityGate, demand: Demand | None = None) -> None:
@@ -74,10 +77,11 @@ class Capture:
         if adapt is not None:
             adapt(camera)
 
-    def batches(self, most: int, idle_s: float | None = None) -> Iterator[list[Captured]]:
+    def batches(self, most: int, wait_s: float | None = None) -> Iterator[list[Captured]]:
         """Yield what waits, at least one frame and at most `most`, until the source ends.
 
-        With `idle_s` an empty list is yielded whenever no frame came for so long.
+        Where no frame comes for `wait_s` seconds, yield an empty list, so that the reader can see
+        to other things.
 
         Raises:
             Whatever the source raised on its thread, after the frames before it.
@@ -87,7 +91,7 @@ class Capture:
         try:
             while not ended:
                 try:
-                    items = [self._queue.get(timeout=idle_s)]
+                    items = [self._queue.get(timeout=wait_s)]
                 except queue.Empty:
                     yield []
                     continue
@@ -111,14 +115,17 @@ class Capture:
     def _read(self) -> None:
         end: BaseException | None = None
         try:
-            frames = self._source.frames()
+            frames, expected = self._source.frames(), 0
             while self._is_wanted():
                 frame = next(frames, None)
                 if frame is None:
                     break
+                self.dropped += frame.sequence - expected  # lost before they reached us
+                expected = frame.sequence + 1
                 claim = None if self._demand is None else self._demand.claim(frame)
                 if self._demand is None or claim is not None:
-                    self._put(Captured(frame, self._gate.fault(frame.image), claim))
+                    fault = frame.fault or self._gate.fault(frame.image)
+                    self._put(Captured(frame, fault, None if fault else self._gate.looks, claim))
         except BaseException as error:  # noqa: BLE001 - handed to the thread that judges
             end = error
         self._put(end)

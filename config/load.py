@@ -89,6 +89,9 @@ def parse_settings(data: Mapping[str, Any], file: Path) -> Settings:
     if not (camera.opencv.is_url or camera.opencv.is_device):
         video = camera.opencv.model_copy(update={"address": str(base / camera.opencv.address)})
         camera = camera.model_copy(update={"opencv": video})
+    if camera.gentl.producer is not None:
+        gentl = camera.gentl.model_copy(update={"producer": base / camera.gentl.producer})
+        camera = camera.model_copy(update={"gentl": gentl})
     return settings.model_copy(
         update={
             "device": device,

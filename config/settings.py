@@ -10,130 +10,29 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from config.basics import PATCH_SIZE, Name, Section
+from config.camera import (
+    URL_SCHEMES,
+    Camera,
+    FolderSource,
+    GenicamFeatures,
+    GenicamSource,
+    GentlSource,
+    Live,
+    OpencvSource,
+    Quality,
+    Vmc220Source,
+)
 from config.machine import Machine, Plant, check_pattern
+from config.platform import Light, Scan, Stage
 
-__all__ = ["PATCH_SIZE", "Name", "Section"]
+__all__ = [  # settings of other files that are imported from this one
+    "PATCH_SIZE", "URL_SCHEMES", "Camera", "FolderSource", "GenicamFeatures", "GenicamSource",
+    "GentlSource", "Light", "Live", "Name", "OpencvSource", "Quality", "Scan", "Section", "Stage",
+    "Vmc220Source",
+]  # fmt: skip
 
 SMALLEST_REGION = 16
 """Least width and height of a judged region in pixels: less is no picture of a surface."""
-
-URL_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
-"""What the address of a network camera starts with."""
-
-
-class FolderSource(Section):
-    """Replays images from a folder."""
-
-    path: Path | None = Field(default=None, strict=False)
-    """Folder with images, searched in depth. The name of an image's folder is its true class
-    where it is one of `recipe.classes`."""
-    rate_fps: float = Field(default=0, ge=0, le=1000)
-    """Frames per second; 0 is as fast as the device can."""
-    repeat: bool = False
-    """Start again after the last image instead of ending."""
-    shuffle_seed: int | None = Field(default=None, ge=0)
-    """Play in an order drawn from this seed instead of by name."""
-
-
-class OpencvSource(Section):
-    """USB camera, video file, or RTSP / HTTP stream, read by OpenCV."""
-
-    address: str = Field(default="/dev/video0", min_length=1)
-    """Device (`/dev/v4l/by-id/...` keeps its name when replugged), video file, or URL starting
-    with `rtsp://`, `http://` or `https://`."""
-    open_timeout_s: float = Field(default=5, ge=0.1, le=120)
-    """Longest wait for a stream to open, in seconds."""
-    read_timeout_s: float = Field(default=2, ge=0.1, le=120)
-    """Longest wait for a frame of a stream, in seconds."""
-    retry_first_s: float = Field(default=0.5, ge=0.01, le=60)
-    """First wait before a lost camera is opened again, in seconds; doubles every time."""
-    retry_longest_s: float = Field(default=30, ge=0.01, le=3600)
-    """Longest wait before a lost camera is opened again, in seconds."""
-
-    @property
-    def is_url(self) -> bool:
-        """Whether the address is a network camera's."""
-        return self.address.startswith(URL_SCHEMES)
-
-    @property
-    def is_device(self) -> bool:
-        """Whether the address is a camera plugged into this machine; neither: a video file."""
-        return self.address.isdecimal() or self.address.startswith("/dev/")
-
-    @model_validator(mode="after")
-    def _waits_agree(self) -> Self:
-        if self.retry_longest_s < self.retry_first_s:
-            raise ValueError(
-                f"retry_longest_s is {self.retry_longest_s:g}, which is under retry_first_s, "
-                f"{self.retry_first_s:g}"
-            )
-        return self
-
-
-class Vmc220Source(Section):
-    """The simulated VMC220 platform: renders face-milled plates (the paper's Table 6)."""
-
-    seed: int = Field(default=0, ge=0)
-    """The same seed renders the same plates."""
-    frames: int = Field(default=0, ge=0)
-    """Frames until the source ends; 0 never ends."""
-    rate_fps: float = Field(default=0, ge=0, le=1000)
-    """Frames per second; 0 is as fast as the device can."""
-    width_px: int = Field(default=PATCH_SIZE, ge=PATCH_SIZE, le=1280)
-    """Width of a frame in pixels."""
-    height_px: int = Field(default=PATCH_SIZE, ge=PATCH_SIZE, le=1280)
-    """Height of a frame in pixels."""
-    defect_share: float = Field(default=0.5, ge=0, le=1)
-    """Share of frames with a defect."""
-    spindle_rpm: list[Annotated[int, Field(ge=500, le=10000)]] = Field(
-        default=[2000, 2500, 3000], min_length=1
-    )
-    """Spindle speeds that occur, in revolutions per minute."""
-    depth_mm: list[Annotated[float, Field(ge=0.02, le=1)]] = Field(
-        default=[0.1, 0.15, 0.2], min_length=1
-    )
-    """Cutting depths that occur, in millimetres."""
-    feed_per_tooth_mm: list[Annotated[float, Field(ge=0.001, le=0.2)]] = Field(
-        default=[0.005, 0.01, 0.015], min_length=1
-    )
-    """Feeds per tooth that occur, in millimetres."""
-    light_elevation_deg: float = Field(default=42, ge=5, le=85)
-    """Angle of the ring light above the plate, in degrees; varies by 10 either way."""
-
-
-class Quality(Section):
-    """The frame-quality gate: a frame that fails it gets no verdict."""
-
-    min_sharpness: float = Field(default=0.001, ge=0, le=1)
-    """Least difference of neighbouring pixels, squared, over twice the variance: 0 is smooth,
-    1 is noise; 0 switches it off. Raise it towards what `millsight camera test` shows for a
-    sharp picture of your steel."""
-    min_contrast: float = Field(default=2.0, ge=0, le=128)
-    """Least standard deviation of the grey values, of 255; under it the picture is empty."""
-    max_dark_share: float = Field(default=0.9, ge=0, le=1)
-    """Largest share of pixels at grey value 4 or under; 1 switches it off."""
-    max_bright_share: float = Field(default=0.9, ge=0, le=1)
-    """Largest share of pixels at grey value 251 or over; 1 switches it off."""
-    frozen_after: int = Field(default=3, ge=0, le=1000)
-    """The picture is called frozen at this many identical frames in a row, 2 or more; 0 switches
-    it off."""
-
-    @model_validator(mode="after")
-    def _one_frame_is_not_frozen(self) -> Self:
-        if self.frozen_after == 1:
-            raise ValueError("frozen_after is 1, which calls every frame frozen; 0 or 2 and more")
-        return self
-
-
-class Camera(Section):
-    """Where frames come from."""
-
-    source: Literal["folder", "opencv", "vmc220"] = "vmc220"
-    """Kind of source; its own table below holds its settings."""
-    folder: FolderSource = FolderSource()
-    opencv: OpencvSource = OpencvSource()
-    vmc220: Vmc220Source = Vmc220Source()
-    quality: Quality = Quality()
 
 
 class Region(Section):
@@ -252,6 +151,21 @@ class Keeping(Section):
     """Near-identical patches kept in one group; further ones are judged, and not kept."""
     low_disk_mb: int = Field(default=1000, ge=0)
     """Free space under which the pages warn that the disk is nearly full, in megabytes."""
+
+
+class Drift(Section):
+    """When pictures or scores are no longer what they were: a block of frames is compared with the
+    reference, the first blocks of a part and model."""
+
+    block_s: float = Field(default=300, ge=0, le=86400)
+    """Least duration of a block, in seconds."""
+    block_frames: int = Field(default=200, ge=10, le=1000000)
+    """Least number of judged frames in a block."""
+    reference_blocks: int = Field(default=288, ge=24, le=10000)
+    """Blocks that the reference grows to: 288 of five minutes are a day. The spread between them
+    is what counts as usual; until there are many, only large changes are noticed."""
+    quiet_blocks: int = Field(default=288, ge=0, le=100000)
+    """Blocks after an alarm within which another one of the same kind and part is not raised."""
 
 
 class Device(Section):
@@ -475,6 +389,7 @@ class Settings(Section):
     recipe: Recipe = Recipe()
     asking: Asking = Asking()
     keeping: Keeping = Keeping()
+    drift: Drift = Drift()
     machine: Machine = Machine()
     plant: Plant = Plant()
     review: Review = Review()

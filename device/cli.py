@@ -223,6 +223,91 @@ def models(config: Config = None) -> None:
 
 
 @app.command
+def accuracy(
+    config: Config = None,
+    *,
+    model: str | None = None,
+    part: str | None = None,
+    as_json: Annotated[bool, Parameter("--json")] = False,
+) -> None:
+    """Estimate how often a model is right, from spot checks and answered questions.
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    model
+        Its id as `models` lists it, or the beginning of it. Default: the model in use.
+    part
+        Number of a part. Default: all.
+    as_json
+        Print JSON instead of text.
+    """
+    from device.accuracy_report import report_lines, report_object  # noqa: PLC0415
+    from device.estimate import accuracy as estimate  # noqa: PLC0415
+    from device.history import find_model  # noqa: PLC0415
+    from device.store import in_force, open_store  # noqa: PLC0415
+
+    settings = load_settings(config)
+    db = open_store(settings.device.data)
+    model_id = in_force(db).model_id if model is None else find_model(db, model).id
+    if model_id is None:
+        raise UserError(f"{settings.device.data}: no model in use yet; train and activate one")
+    found = estimate(db, model_id, settings.asking.k, part=part)
+    db.close()
+    if as_json:
+        print(json.dumps(report_object(model_id, part, found), indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(report_lines(model_id, part, found)))
+
+
+@app.command
+def drift(
+    config: Config = None,
+    *,
+    as_json: Annotated[bool, Parameter("--json")] = False,
+    reset: Annotated[bool, Parameter(negative="")] = False,
+    part: str | None = None,
+    who: str | None = None,
+) -> None:
+    """Show whether pictures or scores are no longer what they were, or take them as they are now.
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    as_json
+        Print JSON instead of text.
+    reset
+        What comes from now on is how it should be: the reference is recorded anew.
+    part
+        Number of the part whose reference is reset, "" for frames without one. Default: all.
+    who
+        Who decided the reset, for the audit trail.
+    """
+    from device import drift_log  # noqa: PLC0415
+    from device.drift_report import report_lines, report_object  # noqa: PLC0415
+    from device.store import in_force, open_store  # noqa: PLC0415
+
+    settings = load_settings(config)
+    if reset and not (who or "").strip():
+        raise UserError("--who: missing; name who decided that the reference is recorded anew")
+    if not reset and (part is not None or who is not None):
+        raise UserError("--part, --who: they go with --reset")
+    db = open_store(settings.device.data)
+    recipe = settings.recipe.name
+    if reset:
+        drift_log.reset(db, recipe, part, who or "")
+    model_id = in_force(db).model_id or ""
+    found = report_object(db, settings, model_id)
+    db.close()
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(report_lines(found)))
+
+
+@app.command
 def rollback(model: str, config: Config = None, *, who: str) -> None:
     """Go back to an earlier model of this device; a running loop takes it up at once.
 

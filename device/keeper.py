@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from camera.source import Event, Frame, Report
 from config.settings import PATCH_SIZE, Region, Settings
 from device.clock import stamp
+from device.drift_log import EndedBlock, add_block
 from device.parts import Part, add_part, choose_recipe
 from device.store import (
     STORE_FILE,
@@ -109,8 +110,8 @@ class RecipeChosen:
     who: str
 
 
-Item: TypeAlias = KeptFrame | Counts | Event | Part | LotBegun | RecipeChosen
-Row: TypeAlias = Counts | Event | Part | LotBegun | RecipeChosen
+Item: TypeAlias = KeptFrame | Counts | EndedBlock | Event | Part | LotBegun | RecipeChosen
+Row: TypeAlias = Counts | EndedBlock | Event | Part | LotBegun | RecipeChosen
 Encoded: TypeAlias = tuple[KeptFrame, bytes | None, list[bytes]]
 """A frame with its JPEG, where it has one, and the PNGs of its kept patches."""
 
@@ -124,6 +125,8 @@ class Keeper:
         self._device = settings.device.name
         self._report = report
         self._queue: queue.Queue[Item | None] = queue.Queue(WAITING_ITEMS)
+        self._said: list[Event] = []
+        """What the last transaction found, to be reported once it is committed."""
         self._closing = threading.Event()
         self.paused = threading.Event()
         """Set while the disk takes nothing."""
@@ -185,6 +188,8 @@ class Keeper:
         if self.paused.is_set():
             self.paused.clear()
             self._report(Event("keeping", "the disk takes flagged patches again"))
+        for event in self._said:
+            self._report(event)
         if any(isinstance(item, Counts) for item in group):
             self._watch()
         for item in group:
@@ -205,6 +210,7 @@ class Keeper:
 
     def _commit(self, group: Sequence[Encoded | Row]) -> Exception | None:
         """Store a group in one transaction; what went wrong, if anything did."""
+        self._said = []
         try:
             with explain_errors(self._folder / STORE_FILE), self._db.atomic():
                 for item in group:
@@ -221,6 +227,11 @@ class Keeper:
 
     def _insert(self, item: Encoded | Row) -> None:
         db = self._db
+        if isinstance(item, EndedBlock):
+            for event in add_block(db, item, self._settings.drift):
+                add_event(db, event.kind, event.text)
+                self._said.append(event)
+            return
         if isinstance(item, Part):
             add_part(db, item)
             return

@@ -56,7 +56,7 @@ class Summary:
     not_kept: int = 0
     """Flags given up because the disk had no room."""
     dropped: int = 0
-    """Frames of a live camera that nobody had time for."""
+    """Frames that nobody had time for, or that were lost on their way."""
     seconds: float = 0.0
     """From the first frame to the last."""
 
@@ -181,6 +181,7 @@ class InspectionLoop:
                     self._parts.record()
                 if batch:
                     self.summary.seconds = time.monotonic() - began
+                self._end_blocks(now)
                 if now - counted > COUNT_EVERY_S:
                     self._hand_over_counts("running")
                     counted = now
@@ -218,6 +219,12 @@ class InspectionLoop:
         part, lot = now.now.part, now.now.lot
         self._live.tell(model=model_id, recipe=now.name, part=part, lot=lot)
 
+    def _end_blocks(self, now: float) -> None:
+        """Hand over the blocks that drift is told by, where they are long enough."""
+        for one in self._book.all():
+            if (block := one.watch.ended(now)) is not None:
+                self._keeper.put(block)
+
     def _recipe_of(self, captured: Captured) -> Loaded:
         """The recipe that a frame is judged by."""
         found = None
@@ -237,9 +244,8 @@ class InspectionLoop:
             judged = judge(model, good[0] if len(good) == 1 else np.concatenate(good))
             self._judging_of(model).seconds += time.perf_counter() - began
             self._judging_of(model).patches += len(judged.predicted)
-            one.bins.update(
-                zip(judged.predicted.tolist(), score_bins(judged.scores).tolist(), strict=True)
-            )
+            bins = score_bins(judged.scores)
+            one.bins.update(zip(judged.predicted.tolist(), bins.tolist(), strict=True))
             # Python's own numbers: for the few patches of a frame they are faster than arrays.
             predicted, scores, unsure = (
                 array.tolist() for array in (judged.predicted, judged.scores, judged.unsure)
@@ -254,6 +260,7 @@ class InspectionLoop:
                 self._conclude(captured, one, "size", None)
                 continue
             if judged is None or model is None:
+                one.watch.see(captured, None, None)
                 self._conclude(captured, one, None, "unsure")
                 self._keep(captured, one, "unsure", None, asker.choose_cold(*cut))
                 continue
@@ -263,6 +270,7 @@ class InspectionLoop:
             noted.frames += 1
             noted.unsure += verdict == "unsure"
             name = model.metadata.classes[index] if index >= 0 else None
+            one.watch.see(captured, judged.predicted[part], bins[part])
             self._conclude(captured, one, None, verdict, index)
             log_p = judged.log_probabilities[part]
             kept = asker.choose(*cut, predicted[part], scores[part], log_p)

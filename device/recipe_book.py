@@ -15,6 +15,7 @@ from config.errors import UserError
 from config.recipes import Recipes, Stamp, load_recipes, stamps_of
 from config.settings import Settings
 from device.asking import Asker
+from device.drift_watch import Watch
 from device.model import Model
 from device.parts import chosen_recipe, record_recipe, recorded_recipes
 from device.patches import Cutter
@@ -34,6 +35,8 @@ class Loaded:
     cutter: Cutter
     asker: Asker
     loader: ModelLoader
+    watch: Watch
+    """Gathers what drift is told by."""
     model: Model | None = None
     now: InForce = NOTHING
     bins: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -146,8 +149,9 @@ class RecipeBook:
             key = "" if settings is self._site else name
             cycle = in_force(db, key).cycle or _first_cycle(db, key)
             asker = Asker(settings, db, cycle)
+            watch = Watch(settings.drift, settings.recipe)
             loaded[name] = Loaded(
-                settings, key, Cutter(settings.recipe), asker, ModelLoader(settings)
+                settings, key, Cutter(settings.recipe), asker, ModelLoader(settings), watch
             )
         with self._lock:
             gone = [one for name, one in self._loaded.items() if loaded.get(name) is not one]
@@ -179,6 +183,7 @@ class RecipeBook:
                 where = f" for recipe {one.name}" if one.key else ""
                 self._event(Event("model", f"{model.id[:12]} in use{where}"))
         one.now = now
+        one.watch.follow(now.part, one.model.id if one.model is not None else "")
         if now.cycle != one.asker.cycle or taken:
             classes = None if one.model is None else one.model.metadata.classes
             one.asker = Asker(one.settings, db, now.cycle, classes)

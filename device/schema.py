@@ -337,7 +337,7 @@ def m005_updates(db: Database) -> None:
             judging_s REAL NOT NULL DEFAULT 0, -- spent judging `patches` of them
             patches INTEGER NOT NULL DEFAULT 0,
             mix TEXT NOT NULL DEFAULT '{{}}',    -- JSON: patches per predicted class
-            ended TEXT             -- passed, failed, superseded; NULL: it runs
+            ended TEXT             -- passed, failed; NULL: not by itself
         ) STRICT;
         CREATE TABLE refused (     -- models that are not taken from the exchange
             model_id TEXT PRIMARY KEY,
@@ -388,6 +388,56 @@ def m006_nights(db: Database) -> None:
             reason TEXT NOT NULL,    -- disputed, suspicious, unknown class
             {STAMP},
             PRIMARY KEY (patch_id, label_id)
+        ) STRICT
+    """.split(";\n"):
+        db.execute(statement)
+
+
+@migrations()
+def m007_drift(db: Database) -> None:
+    """Blocks of frames, what moved between them, and pictures from before and after."""
+    for statement in f"""
+        CREATE TABLE drift_blocks ( -- some minutes of judged frames of one part and model
+            id INTEGER PRIMARY KEY,
+            {STAMP},                  -- when it ended
+            recipe TEXT NOT NULL,
+            part TEXT NOT NULL,
+            model_id TEXT NOT NULL,   -- '': there was no model
+            frames INTEGER NOT NULL,
+            light REAL NOT NULL,      -- mean logarithms: of the grey mean,
+            contrast REAL NOT NULL,   -- of contrast over grey mean,
+            sharpness REAL NOT NULL,  -- of sharpness
+            scores TEXT NOT NULL,     -- JSON, per class a list of [bin, patches]
+            frames_reference INTEGER NOT NULL DEFAULT 0, -- 1: later frames are compared with it
+            scores_reference INTEGER NOT NULL DEFAULT 0  -- 1: later scores of its model are
+        ) STRICT;
+        CREATE INDEX drift_blocks_part ON drift_blocks (recipe, part, id);
+        CREATE TABLE drift_pictures ( -- of the last blocks, of references and of alarms
+            block INTEGER NOT NULL REFERENCES drift_blocks(id),
+            what TEXT NOT NULL,       -- usual: the block's first frame; odd: its highest score
+            jpeg BLOB NOT NULL,
+            PRIMARY KEY (block, what)
+        ) STRICT;
+        CREATE TABLE drift_alarms (
+            id INTEGER PRIMARY KEY,
+            {STAMP},
+            recipe TEXT NOT NULL,
+            part TEXT NOT NULL,
+            model_id TEXT NOT NULL,
+            kind TEXT NOT NULL,       -- light, lens, material, new surface
+            moved TEXT NOT NULL,      -- JSON, a list of device.drift.Moved
+            block INTEGER NOT NULL REFERENCES drift_blocks(id), -- the last one before it
+            before TEXT NOT NULL,     -- JSON, blocks with pictures
+            after TEXT NOT NULL,      -- JSON, blocks with pictures
+            ended_ns INTEGER          -- wall clock; NULL: it lasts
+        ) STRICT;
+        CREATE TABLE drift_resets (   -- what comes after one is the new reference
+            id INTEGER PRIMARY KEY,
+            {STAMP},
+            recipe TEXT NOT NULL,
+            part TEXT,                -- NULL: every part
+            block INTEGER NOT NULL,   -- the last one before it
+            who TEXT NOT NULL
         ) STRICT
     """.split(";\n"):
         db.execute(statement)

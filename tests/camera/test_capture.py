@@ -178,3 +178,22 @@ def test_frames_carry_the_fault_the_gate_found() -> None:
     capture = Capture(Dark(3, live=False), gate())
     faults = [c.fault for batch in capture.batches(8) for c in batch]
     assert faults == [None, "dark", None]
+
+
+def test_a_reader_may_look_about_while_no_frame_comes() -> None:
+    capture = Capture(Vmc220(Vmc220Source(rate_fps=0.01)), gate())
+    batches = capture.batches(4, wait_s=0.02)
+    assert [next(batches) for _ in range(3)] == [[], [], []]
+    capture.close()
+    assert [batch for batch in batches if batch] == []
+
+
+def test_gaps_in_the_numbers_of_a_source_are_dropped_frames() -> None:
+    class Gaps(Numbers):
+        def frames(self) -> Iterator[Frame]:
+            for frame in super().frames():
+                yield Frame(frame.image, frame.sequence * 3 + 2, 0, 0)
+
+    capture = Capture(Gaps(4, live=False), gate())
+    assert numbers(capture.batches(8)) == [2, 5, 8, 11]
+    assert capture.dropped == 8

@@ -17,6 +17,9 @@ from config.settings import (
     Camera,
     Device,
     FolderSource,
+    GenicamSource,
+    GentlSource,
+    Live,
     OpencvSource,
     Quality,
     Recipe,
@@ -130,7 +133,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
 
 cameras = st.builds(
     Camera,
-    source=st.sampled_from(["folder", "opencv", "vmc220"]),
+    source=st.sampled_from(["folder", "opencv", "genicam", "gentl", "vmc220"]),
     folder=st.builds(
         FolderSource,
         path=st.none() | paths,
@@ -142,8 +145,16 @@ cameras = st.builds(
         OpencvSource,
         address=texts.map(lambda text: f"rtsp://{text}"),
         open_timeout_s=numbers(0.1, 120),
-        retry_first_s=numbers(0.01, 30),
     ),
+    genicam=st.builds(
+        GenicamSource,
+        device=texts,
+        pixel_format=st.sampled_from(["Mono8", "BayerRG8"]),
+        exposure_us=st.none() | numbers(1, 1e6),
+        width_px=st.integers(0, 65535),
+    ),
+    gentl=st.builds(GentlSource, producer=st.none() | paths),
+    live=st.builds(Live, retry_first_s=numbers(0.01, 30)),
     vmc220=st.builds(
         Vmc220Source,
         seed=st.integers(0),

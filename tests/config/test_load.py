@@ -48,7 +48,8 @@ MISTAKES = {
         "camera.quality.min_sharpnes: unknown key; did you mean 'min_sharpness'?"
     ),
     "[camera.usb]\nx = 1": (
-        "camera.usb: unknown key; known keys: source, folder, opencv, vmc220, quality"
+        "camera.usb: unknown key; known keys: source, folder, opencv, genicam, "
+        "gentl, vmc220, live, stage, light, scan, quality"
     ),
     "[recipe]\nregions = [{x = 0, y = 0, width = 20, height = 20, angle = 3}]": (
         "recipe.regions.0.angle: unknown key; known keys: x, y, width, height"
@@ -98,7 +99,7 @@ MISTAKES = {
     "[trainer]\nconfident_share = 1": "trainer.confident_share: found 1; allowed is less than 1 (",
     # choices
     "[camera]\nsource = 'opencvv'": (
-        "camera.source: found 'opencvv'; allowed is 'folder', 'opencv' or 'vmc220' ("
+        "camera.source: found 'opencvv'; allowed is 'folder', 'opencv', 'genicam', 'gentl'"
     ),
     # regions: a choice or a list
     "[recipe]\nregions = 'grd'": (
@@ -135,8 +136,8 @@ MISTAKES = {
         "recipe: frame_height_px is 199; a patch of the grid is 200"
     ),
     "[camera.quality]\nfrozen_after = 1": "camera.quality: frozen_after is 1, which calls every",
-    "[camera.opencv]\nretry_first_s = 40": (
-        "camera.opencv: retry_longest_s is 30, which is under retry_first_s, 40"
+    "[camera.live]\nretry_first_s = 40": (
+        "camera.live: retry_longest_s is 30, which is under retry_first_s, 40"
     ),
     # not TOML at all
     "[camera": "not valid TOML: ",

@@ -18,7 +18,7 @@ import pytest
 from pymodbus.client import ModbusTcpClient
 
 from config.machine import Machine, MachineLine, Modbus, Mqtt, Plant, StackLight
-from config.settings import Camera, OpencvSource, Quality, Settings
+from config.settings import Camera, Live, OpencvSource, Quality, Settings
 from device.editing import editing
 from device.machine.codes import Code
 from tests.device.conftest import MakeModel
@@ -128,16 +128,11 @@ def times(test: Callable[..., None]) -> Callable[..., None]:
 def test_camera_killed(site: Settings, make_model: MakeModel, count: int) -> None:
     port = free_port()
     address = f"http://127.0.0.1:{port}/video"
-    opencv = OpencvSource(
-        address=address,
-        open_timeout_s=1,
-        read_timeout_s=0.5,
-        retry_first_s=0.1,
-        retry_longest_s=0.2,
-    )
+    live = Live(retry_first_s=0.1, retry_longest_s=0.2)
+    opencv = OpencvSource(address=address, open_timeout_s=1, read_timeout_s=0.5)
     site = all_pass(site, make_model, deadline_s=2.0)
     quality = site.camera.quality
-    camera = Camera(source="opencv", opencv=opencv, quality=quality)
+    camera = Camera(source="opencv", opencv=opencv, live=live, quality=quality)
     settings = site.model_copy(update={"camera": camera})
 
     def start() -> subprocess.Popen[bytes]:
