@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from camera.quality import Looks, QualityGate
-from camera.source import Frame, Source
+from camera.source import Frame, Source, Triggered
 from config.settings import Camera
 
 WAITING_FRAMES = 16
@@ -17,14 +17,16 @@ WAITING_FRAMES_LIVE = 2
 """The same for a live camera, whose verdicts must be fresh."""
 WAIT_S = 0.1
 """How often a waiting thread looks whether it is to end."""
+TRIGGER_AGAIN_S = 1.0
+"""A triggered camera that gave nothing for so long is triggered again; the part has a deadline."""
 
 
 class Demand(Protocol):
     """Decides which frames are wanted: those of parts that were triggered.
 
-    A source that is not live is read only while `wait` says so: each frame is taken when it is
-    asked for (a software trigger, a picture of a folder). A live camera goes on by itself; what
-    nobody claims is let go.
+    A folder or a simulation is read only while `wait` says so: each frame is taken when it is
+    asked for. A camera is read all the time, so that its loss is noticed; one with a software
+    trigger is triggered while `wait` says so. What nobody claims is let go.
     """
 
     def wait(self, timeout_s: float) -> bool:
@@ -61,6 +63,8 @@ class Capture:
         self._gate = gate
         self._demand = demand
         self._drops = source.live and demand is None
+        self._pulls = demand is not None and not source.live and not isinstance(source, Triggered)
+        self._claimed = threading.Event()
         size = WAITING_FRAMES_LIVE if self._drops else WAITING_FRAMES
         self._queue: queue.Queue[Captured | BaseException | None] = queue.Queue(size)
         self._stopping = threading.Event()
@@ -87,6 +91,11 @@ class Capture:
             Whatever the source raised on its thread, after the frames before it.
         """
         self._thread.start()
+        if isinstance(self._source, Triggered) and self._demand is not None:
+            ask = threading.Thread(
+                target=self._ask, args=(self._source, self._demand), name="trigger", daemon=True
+            )
+            ask.start()
         ended = False
         try:
             while not ended:
@@ -110,6 +119,7 @@ class Capture:
     def close(self) -> None:
         """Stop the source, from any thread; iteration ends soon after."""
         self._stopping.set()
+        self._claimed.set()
         self._source.close()
 
     def _read(self) -> None:
@@ -124,6 +134,7 @@ class Capture:
                 expected = frame.sequence + 1
                 claim = None if self._demand is None else self._demand.claim(frame)
                 if self._demand is None or claim is not None:
+                    self._claimed.set()
                     fault = frame.fault or self._gate.fault(frame.image)
                     self._put(Captured(frame, fault, None if fault else self._gate.looks, claim))
         except BaseException as error:  # noqa: BLE001 - handed to the thread that judges
@@ -133,9 +144,17 @@ class Capture:
     def _is_wanted(self) -> bool:
         """Whether to take another frame; waits for somebody who wants it. False: the end."""
         while not self._stopping.is_set():
-            if self._demand is None or self._source.live or self._demand.wait(WAIT_S):
+            if self._demand is None or not self._pulls or self._demand.wait(WAIT_S):
                 return True
         return False
+
+    def _ask(self, source: Triggered, demand: Demand) -> None:
+        """Trigger a camera for every frame that is wanted, until the end."""
+        while not self._stopping.is_set():
+            self._claimed.clear()
+            if demand.wait(WAIT_S):
+                source.trigger()
+                self._claimed.wait(TRIGGER_AGAIN_S)
 
     def _put(self, item: Captured | BaseException | None) -> None:
         patience = 0.0 if self._drops else 0.2
