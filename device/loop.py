@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,6 @@ from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
 from device.kls import score_bins
 from device.live import LiveWriter, Shown
 from device.model import Model
-from device.part_work import PartWork, Seen
 from device.patches import Cut, patch_id
 from device.recipe_book import Loaded, RecipeBook
 from device.store import (
@@ -33,6 +33,9 @@ from device.store import (
 )
 from device.update.probation import Judging
 from device.verdict import Verdict, frame_verdict, judge
+
+if TYPE_CHECKING:
+    from device.part_work import PartWork
 
 FRAMES_AT_ONCE = 8
 """Most frames scored together, where that many wait."""
@@ -130,6 +133,8 @@ class InspectionLoop:
         )
         self._book = RecipeBook(settings, self._event)
         if settings.machine.trigger != "free":
+            from device.part_work import PartWork  # noqa: PLC0415 - its Modbus takes time to load
+
             self._parts = PartWork(settings, self._book, self._keeper, self._event)
         self._capture = Capture(
             source,
@@ -344,7 +349,7 @@ class InspectionLoop:
         model_id = "" if one.model is None else one.model.id
         what = (verdict or "fault", fault or name or "")
         if self._parts is not None:  # first of all: somebody waits for it
-            self._parts.take(captured, Seen(*what, index, judged=one.model is not None))
+            self._parts.take(captured, *what, index, judged=one.model is not None)
         self._counts[minute, model_id, one.name, *what, *self._part_of(captured, one)] += 1
         self.summary.frames += 1
         self.summary.verdicts[what[0]] += 1

@@ -104,12 +104,14 @@ class PartWork:
         named = (ticket.trigger.part, ticket.trigger.lot)
         return named if any(named) else None
 
-    def take(self, captured: Captured, seen: Seen) -> None:
-        """Take the verdict of a frame; the last one of a part makes its answer."""
+    def take(
+        self, captured: Captured, verdict: str, name: str, class_id: int, *, judged: bool
+    ) -> None:
+        """Take what was said of a frame, as `Seen` tells; the last one of a part is answered."""
         ticket = captured.claim
         if not isinstance(ticket, Ticket):
             return
-        trigger, answer = ticket.trigger, answer_of(seen)
+        trigger, answer = ticket.trigger, answer_of(Seen(verdict, name, class_id, judged))
         if self._worst is not None and self._worst[0] == trigger.id:
             before = self._worst[1]
             answer = max(before, answer, key=lambda a: WORSE[a.verdict])
