@@ -133,9 +133,7 @@ class InspectionLoop:
         )
         self._book = RecipeBook(settings, self._event)
         if settings.machine.trigger != "free":
-            from device.part_work import PartWork  # noqa: PLC0415 - its Modbus takes time to load
-
-            self._parts = PartWork(settings, self._book, self._keeper, self._event)
+            self._parts = _part_work(settings, self._book, self._keeper, self._event)
         self._capture = Capture(
             source,
             QualityGate(settings.camera.quality),
@@ -420,3 +418,12 @@ class InspectionLoop:
             "recipe.frame_width_px, recipe.frame_height_px, or the camera"
         )
         self._event(Event("size", text))
+
+
+def _part_work(
+    settings: Settings, book: RecipeBook, keeper: Keeper, event: Callable[[Event], None]
+) -> "PartWork":
+    """What a machine that triggers needs; loaded only for it, for its Modbus takes time to load."""
+    from device.part_work import PartWork  # noqa: PLC0415
+
+    return PartWork(settings, book, keeper, event)

@@ -118,8 +118,8 @@ def tell(name: str, recoveries: list[float]) -> None:
 
 
 def times(test: Callable[..., None]) -> Callable[..., None]:
-    """Twice always, twenty times where tests may take minutes."""
-    counts = [2, pytest.param(ROUNDS, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    """Once always, twenty times where tests may take minutes."""
+    counts = [1, pytest.param(ROUNDS, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
     decorated: Callable[..., None] = pytest.mark.parametrize("count", counts)(test)
     return decorated
 
