@@ -183,9 +183,9 @@ class RecipeBook:
                 where = f" for recipe {one.name}" if one.key else ""
                 self._event(Event("model", f"{model.id[:12]} in use{where}"))
         one.now = now
-        one.watch.follow(now.part, one.model.id if one.model is not None else "")
+        classes = [] if one.model is None else one.model.metadata.classes
+        one.watch.follow(now.part, "" if one.model is None else one.model.id, classes)
         if now.cycle != one.asker.cycle or taken:
-            classes = None if one.model is None else one.model.metadata.classes
             one.asker = Asker(one.settings, db, now.cycle, classes)
         return True
 

@@ -39,9 +39,17 @@ from trainer.nights import (
     past_nights,
     record_night,
 )
-from trainer.publish import publish, record_champion, refresh
+from trainer.publish import publish, record_champion, refresh, releases
 from trainer.report import night_report, report_page
-from trainer.retrain import OnStage, OnStep, Retrained, TooFewLabelsError, retrain, training_of
+from trainer.retrain import (
+    LEAST_CLASSES,
+    OnStage,
+    OnStep,
+    Retrained,
+    few_labels,
+    retrain,
+    training_of,
+)
 from trainer.training import Training
 
 CANDIDATE_IS_STOPPED = Criterion("training", passed=False, found="it was stopped", limit="finished")
@@ -131,8 +139,6 @@ def run_night(
             clock.enter("check labels")
             material = prepare(db, settings, training or training_of(settings))
             return work(db, settings, material, merged, notes, clock, training, on_step)
-        except TooFewLabelsError as error:
-            return Idle(str(error), notes)
         finally:
             db.close()
 
@@ -169,7 +175,8 @@ def prepare(db: Database, settings: Settings, training: Training) -> Material:
         UserError: golden patches cannot be used.
     """
     recipe = settings.recipe
-    champion = champion_of(db, settings)
+    withdrawn = {r.model for r in releases(settings) if r.withdrawn is not None}
+    champion = champion_of(db, settings, withdrawn)
     last = last_label(db)
     in_use = None if champion is None else champion.metadata.classes
     classes = classes_of_tonight(db, recipe, in_use, settings.trainer.least_new_class)
@@ -207,7 +214,11 @@ def work(
     folder = nights_folder(settings)
     past = past_nights(db, settings.recipe.name)
     if past and past[-1].inputs == material.inputs:
+        ask_again(db, settings, doubts(db, material.checked.findings, settings.trainer.ask_again))
         return Idle("no label, golden patch or setting has changed since the last night", notes)
+    if len(set(material.learnt.classes)) < LEAST_CLASSES:
+        ask_again(db, settings, doubts(db, material.checked.findings, settings.trainer.ask_again))
+        return Idle(few_labels(material.learnt), notes)
     unfinished = Unfinished(folder / "unfinished", material.inputs)
     champion = material.champion
     result = retrain(
@@ -250,8 +261,7 @@ def work(
         publish(settings, unfinished.candidate, material.golden.patches, reports=files)
     clock.enter("record")
     conclude(db, settings, material, judgement, report, again, unfinished.candidate)
-    with open_place(settings.exchange) as place:
-        acknowledge_all(place, db)
+    ask_again(db, settings, again)
     clock.enter("end")
     unfinished.close()
     return Night(
@@ -321,3 +331,12 @@ def conclude(
             add_event(db, "model-kept", "; ".join(judgement.reasons)[:1000])
         record_night(db, settings, report, material.inputs, material.last_label)
         add_doubts(db, again)
+
+
+def ask_again(db: Database, settings: Settings, again: list[Doubt]) -> None:
+    """Open doubts, where they are not open yet, and tell the devices with their
+    acknowledgements."""
+    with exclusive(db):
+        add_doubts(db, again)
+    with open_place(settings.exchange) as place:
+        acknowledge_all(place, db)

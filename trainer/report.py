@@ -71,7 +71,7 @@ def night_report(
         "labels": len(material.learnt.ids),
         "labels_digest": metadata.labels_digest,
         "labels_by_class": dict(Counter(material.learnt.classes)),
-        "devices": {batch.device: batch.new_labels for batch in merged.batches},
+        "devices": devices(merged),
         "merged": merged.as_json(),
         "golden": {
             "version": material.golden.version,
@@ -103,6 +103,14 @@ def night_report(
             for night in past[-MOST_NIGHTS:]
         ],
     }  # fmt: skip
+
+
+def devices(merged: Merged) -> dict[str, int]:
+    """The answers that came from each device."""
+    count: Counter[str] = Counter()
+    for batch in merged.batches:
+        count[batch.device] += batch.new_labels
+    return dict(count)
 
 
 def share(right: Any) -> float | None:

@@ -9,7 +9,8 @@ from playwright.sync_api import Browser, expect
 from config.settings import Settings
 from device.clock import stamp
 from device.nights import last_night
-from device.review.night import criterion_name
+from device.review.charts import Size
+from device.review.night import criterion_name, filled
 from device.review.texts import texts
 from device.store import open_store
 from tests.device.review.conftest import serving
@@ -117,6 +118,14 @@ def test_a_night_without_a_report_that_can_be_read_is_no_end_of_the_page(
         add_night(learning, published=True, report="damaged")
         assert client.get("/models").status_code == 200
         assert client.get("/models/night").status_code == 404
+
+
+def test_long_lines_take_as_many_cards_as_they_need() -> None:
+    size = Size(60, 20)  # four lines and a bit
+    assert filled([], size) == []
+    assert filled(["short"] * 5, size) == [("short",) * 4, ("short",)]
+    long = "word " * 20  # over three lines
+    assert filled(["short", long, "short"], size) == [("short",), (long,), ("short",)]
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

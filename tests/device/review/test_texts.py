@@ -46,7 +46,7 @@ def test_no_text_is_unused_or_unknown() -> None:
     unused = {
         key
         for key in keys
-        if not re.search(rf'["`.\[]{re.escape(key)}["`\b;,)]', code)
+        if not re.search(rf"""["'`.\[]{re.escape(key)}["'`\b;,)]""", code)
         and not any(re.fullmatch(pattern, key) for pattern in BUILT)
     }
     assert unused <= {"language"}
