@@ -17,29 +17,19 @@ from config.settings import Settings
 from device.activation import write_durably
 from device.exchange.place import open_place
 from device.locks import one_at_a_time
-from device.model import Model
 from device.second_look import Doubt, add_doubts
-from device.store import LabelledPatches, add_event, exclusive, open_store
+from device.store import add_event, exclusive, open_store
 from device.verdict import Judged as Opinion
 from device.verdict import judge as judge_patches
-from trainer.checks import Checked, Finding, check_labels, doubts, suspicious
-from trainer.classes import Classes, classes_of_tonight
+from trainer.checks import Finding, doubts, suspicious
+from trainer.classes import Classes
 from trainer.forecast import forecast
-from trainer.golden import Golden, Judged, golden_set, new_audits, separate
 from trainer.judge import Criterion, Judgement, judge_models
+from trainer.material import Material, prepare
 from trainer.merge import Merged, acknowledge_all, merge
 from trainer.networks import predict_log_probabilities
-from trainer.nights import (
-    Unfinished,
-    champion_of,
-    digest,
-    last_label,
-    learnt_up_to,
-    nights_folder,
-    past_nights,
-    record_night,
-)
-from trainer.publish import publish, record_champion, refresh, releases
+from trainer.nights import Unfinished, nights_folder, past_nights, record_night
+from trainer.publish import publish, record_champion, refresh
 from trainer.report import night_report, report_page
 from trainer.retrain import (
     LEAST_CLASSES,
@@ -96,23 +86,6 @@ class Idle:
     notes: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Material:
-    """What a night works with."""
-
-    settings: Settings
-    """With tonight's classes as the recipe's."""
-    classes: Classes
-    checked: Checked
-    golden: Golden
-    learnt: LabelledPatches
-    judged: Judged
-    champion: Model | None
-    last_label: int
-    inputs: str
-    """Digest of all that decides what the night gives, but for the champion."""
-
-
 def run_night(
     settings: Settings,
     *,
@@ -166,38 +139,6 @@ def told(merged: Merged) -> list[str]:
         *(f"{batch.name}: refused: {batch.refused}" for batch in merged.refused),
         *merged.waiting,
     ]
-
-
-def prepare(db: Database, settings: Settings, training: Training) -> Material:
-    """Everything that a night needs, before anything is trained.
-
-    Raises:
-        UserError: golden patches cannot be used.
-    """
-    recipe = settings.recipe
-    withdrawn = {r.model for r in releases(settings) if r.withdrawn is not None}
-    champion = champion_of(db, settings, withdrawn)
-    last = last_label(db)
-    in_use = None if champion is None else champion.metadata.classes
-    classes = classes_of_tonight(db, recipe, in_use, settings.trainer.least_new_class)
-    tonight = settings.model_copy(
-        update={"recipe": recipe.model_copy(update={"classes": classes.names})}
-    )
-    golden = golden_set(db, settings, [*classes.names, *classes.named])
-    checked = check_labels(db, recipe.name, classes.names)
-    audits = new_audits(db, learnt_up_to(db, champion))
-    learnt, judged = separate(checked.labelled, golden, audits, classes.names)
-    limits = tonight.trainer.model_dump(mode="json", exclude={"data", "golden", "publish"})
-    inputs = digest({
-        "learnt": list(zip(learnt.ids, learnt.classes, strict=True)),
-        "audits": sorted(audits & set(checked.labelled.ids)),
-        "golden": golden.digest,
-        "recipe": tonight.recipe.model_dump(mode="json"),
-        "limits": limits,
-        "strategy": tonight.asking.strategy,
-        "training": str(training),
-    })  # fmt: skip
-    return Material(tonight, classes, checked, golden, learnt, judged, champion, last, inputs)
 
 
 def work(

@@ -51,7 +51,7 @@ def test_no_text_is_unused_or_unknown() -> None:
     }
     assert unused <= {"language"}
     asked = set(re.findall(r'(?:text|tell)\("([\w-]+)"', code)) | set(
-        re.findall(r't\["([\w-]+)"\]', code)
+        re.findall(r"""t\[["']([\w-]+)["']\]""", code)
     )
     assert len(asked) > 15
     assert asked <= keys
