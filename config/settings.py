@@ -7,7 +7,7 @@ The docstring under a key is its documentation everywhere: in `millsight config 
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from config.basics import PATCH_SIZE, Name, Section
 from config.camera import (
@@ -22,6 +22,7 @@ from config.camera import (
     Quality,
     Vmc220Source,
 )
+from config.machine import Machine, Plant, check_pattern
 from config.platform import Light, Scan, Stage
 
 __all__ = [  # settings of other files that are imported from this one
@@ -58,6 +59,21 @@ class Recipe(Section):
     """All classes, in the order of the network's outputs."""
     pass_classes: list[Name] = Field(default=["clean"])
     """The classes that are good; every other class fails the part."""
+    fail_classes: list[Name] = Field(default=[])
+    """The classes that fail the part. With a PLC every class must be in one of the two lists, so
+    that a new one is never OK or NG by accident; without one this may stay empty."""
+    index: int = Field(default=0, ge=0, le=65535)
+    """By which a PLC selects this recipe; 0: it cannot."""
+    parts: list[Name] = Field(default=[])
+    """Numbers of the parts that are judged by this recipe. Once any recipe names some, a part that
+    none names is NG."""
+    frames_per_part: int = Field(default=1, ge=1, le=1000)
+    """Frames taken of a triggered part; the worst of their verdicts is the part's."""
+    line_pattern: str | None = None
+    """What a line of the machine looks like that tells of such a part, where it is not
+    `machine.line.pattern`."""
+    thresholds: dict[Name, Annotated[float, Field(ge=0)]] = Field(default={})
+    """Scores above which patches predicted as a class are unsure, in place of the model's own."""
     regions: Literal["whole", "grid"] | Annotated[list[Region], Field(min_length=1)] = "whole"
     """Which parts of a frame are judged: the `whole` frame as one patch, a `grid` of
     200 × 200 pixel patches, or a list of `{x, y, width, height}` rectangles in pixels."""
@@ -68,6 +84,11 @@ class Recipe(Section):
     frame_height_px: int = Field(default=0, ge=0, le=16384)
     """Height a frame must have, in pixels. 0: any."""
 
+    @field_validator("line_pattern")
+    @classmethod
+    def _line_pattern_names_a_part(cls, value: str | None) -> str | None:
+        return value if value is None else check_pattern(value, groups=True)
+
     @model_validator(mode="after")
     def _classes_agree(self) -> Self:
         if len(set(self.classes)) != len(self.classes):
@@ -75,6 +96,12 @@ class Recipe(Section):
             raise ValueError(f"classes names {twice!r} twice")
         if unknown := [name for name in self.pass_classes if name not in self.classes]:
             raise ValueError(f"pass_classes names {unknown[0]!r}, which is not in recipe.classes")
+        if unknown := [name for name in self.fail_classes if name not in self.classes]:
+            raise ValueError(f"fail_classes names {unknown[0]!r}, which is not in recipe.classes")
+        if both := [name for name in self.fail_classes if name in self.pass_classes]:
+            raise ValueError(f"{both[0]!r} is in pass_classes and in fail_classes")
+        if unknown := [name for name in self.thresholds if name not in self.classes]:
+            raise ValueError(f"thresholds names {unknown[0]!r}, which is not in recipe.classes")
         return self
 
     @model_validator(mode="after")
@@ -150,6 +177,9 @@ class Device(Section):
     """Folder for the store and the models. Relative paths start at the settings file."""
     threads: int = Field(default=1, ge=1, le=64)
     """Threads of one inference. One is fastest for this network."""
+    recipes: Path = Field(default=Path("recipes"), strict=False)
+    """Folder of the recipes besides the one in this file, one TOML file each; `millsight recipe`.
+    Relative paths start at the settings file."""
     live: Path | None = Field(default=None, strict=False)
     """File for what the live page shows, rewritten several times a second while somebody looks at
     it; a path in memory, such as `/run/millsight/live.db`, spares a flash disk. Default:
@@ -360,7 +390,21 @@ class Settings(Section):
     asking: Asking = Asking()
     keeping: Keeping = Keeping()
     drift: Drift = Drift()
+    machine: Machine = Machine()
+    plant: Plant = Plant()
     review: Review = Review()
     trainer: Trainer = Trainer()
     exchange: Exchange = Exchange()
     update: Update = Update()
+
+    @model_validator(mode="after")
+    def _a_plc_knows_every_class(self) -> Self:
+        recipe = self.recipe
+        mapped = {*recipe.pass_classes, *recipe.fail_classes}
+        missing = [name for name in recipe.classes if name not in mapped]
+        if self.machine.modbus.role != "off" and missing:
+            raise ValueError(
+                f"recipe {recipe.name!r}: {missing[0]!r} is neither in pass_classes nor in "
+                "fail_classes; a PLC must be told of every class whether it is OK or NG"
+            )
+        return self

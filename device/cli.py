@@ -14,6 +14,7 @@ from cyclopts import App, Parameter
 from config.cli import Config
 from config.errors import UserError
 from config.load import load_settings
+from config.settings import Settings
 
 app = App(name="device", help="Inspect: run the loop, see its state, look at single images.")
 
@@ -149,7 +150,9 @@ def inspect(
 
 
 @app.command
-def activate(model: Path, config: Config = None, *, reason: str = "by hand") -> None:
+def activate(
+    model: Path, config: Config = None, *, reason: str = "by hand", recipe: str | None = None
+) -> None:
     """Check a model file and make it the model in use; a running loop takes it up at once.
 
     Parameters
@@ -160,13 +163,24 @@ def activate(model: Path, config: Config = None, *, reason: str = "by hand") -> 
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     reason
         Why, for the record.
+    recipe
+        The recipe it is for. Default: that of the settings file.
     """
+    from config.recipes import load_recipes  # noqa: PLC0415
     from device.activation import activate as bring_into_use  # noqa: PLC0415
     from device.store import open_store  # noqa: PLC0415
 
     settings = load_settings(config)
+    under: Settings | None = settings
+    if recipe is not None:
+        recipes = load_recipes(settings)
+        under = recipes.named(recipe)
+        if under is None:
+            raise UserError(f"{recipe}: no recipe; known: {', '.join(recipes.all())}")
+    assert under is not None
+    key = "" if under is settings or recipe is None else recipe
     db = open_store(settings.device.data)
-    print(f"{bring_into_use(db, model, settings, reason).id[:12]} in use")
+    print(f"{bring_into_use(db, model, under, reason, key).id[:12]} in use")
     db.close()
 
 

@@ -12,6 +12,7 @@ import queue
 import sqlite3
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -22,6 +23,7 @@ from camera.source import Event, Frame, Report
 from config.settings import PATCH_SIZE, Region, Settings
 from device.clock import stamp
 from device.drift_log import EndedBlock, add_block
+from device.parts import Part, add_part, choose_recipe
 from device.store import (
     STORE_FILE,
     Counted,
@@ -29,6 +31,7 @@ from device.store import (
     add_counts,
     add_event,
     add_scores,
+    begin_lot,
     encode_jpeg,
     encode_png,
     explain_errors,
@@ -90,7 +93,25 @@ class Counts:
     judged: list[Judging] = field(default_factory=list)
 
 
-Item: TypeAlias = KeptFrame | Counts | EndedBlock | Event
+@dataclass(frozen=True, slots=True)
+class LotBegun:
+    """The machine named another part or lot than before."""
+
+    part: str
+    lot: str
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeChosen:
+    """The machine chose another recipe."""
+
+    recipe: str
+    who: str
+
+
+Item: TypeAlias = KeptFrame | Counts | EndedBlock | Event | Part | LotBegun | RecipeChosen
+Row: TypeAlias = Counts | EndedBlock | Event | Part | LotBegun | RecipeChosen
 Encoded: TypeAlias = tuple[KeptFrame, bytes | None, list[bytes]]
 """A frame with its JPEG, where it has one, and the PNGs of its kept patches."""
 
@@ -187,7 +208,7 @@ class Keeper:
         if event is not None:
             self._report(event)
 
-    def _commit(self, group: list[Encoded | Counts | EndedBlock | Event]) -> Exception | None:
+    def _commit(self, group: Sequence[Encoded | Row]) -> Exception | None:
         """Store a group in one transaction; what went wrong, if anything did."""
         self._said = []
         try:
@@ -204,12 +225,21 @@ class Keeper:
         jpeg = None if whole else encode_jpeg(image)
         return kept, jpeg, [encode_png(patch.pixels) for patch in kept.patches]
 
-    def _insert(self, item: Encoded | Counts | EndedBlock | Event) -> None:
+    def _insert(self, item: Encoded | Row) -> None:
         db = self._db
         if isinstance(item, EndedBlock):
             for event in add_block(db, item, self._settings.drift):
                 add_event(db, event.kind, event.text)
                 self._said.append(event)
+            return
+        if isinstance(item, Part):
+            add_part(db, item)
+            return
+        if isinstance(item, LotBegun):
+            begin_lot(db, item.part, item.lot, item.who)
+            return
+        if isinstance(item, RecipeChosen):
+            choose_recipe(db, item.recipe, item.who)
             return
         if isinstance(item, Event):
             add_event(db, item.kind, item.text)

@@ -441,3 +441,44 @@ def m007_drift(db: Database) -> None:
         ) STRICT
     """.split(";\n"):
         db.execute(statement)
+
+
+@migrations()
+def m008_machine(db: Database) -> None:
+    """Parts and their answers; recipes beside that of the settings file, each with its own model.
+
+    In `activations` and `cycles` the recipe of the settings file is '', others go by their name.
+    """
+    for statement in f"""
+        CREATE TABLE parts (       -- triggered parts: exactly one verdict each
+            id INTEGER PRIMARY KEY,
+            number INTEGER NOT NULL, -- the PLC's, or counted up
+            part TEXT NOT NULL,
+            lot TEXT NOT NULL,
+            tool TEXT NOT NULL,      -- tool life, as the machine told it
+            recipe TEXT NOT NULL,
+            model_id TEXT NOT NULL,  -- '': there was no model
+            verdict TEXT NOT NULL,   -- pass, fail, unsure, fault
+            class TEXT NOT NULL,     -- class or fault of the picture; '': neither
+            code INTEGER NOT NULL,   -- device.machine.codes; 0: no error
+            took_ms REAL NOT NULL,   -- from the trigger to the answer
+            {STAMP}                  -- of the trigger
+        ) STRICT;
+        CREATE INDEX parts_lot ON parts (lot, part);
+        CREATE INDEX parts_wall ON parts (wall_ns);
+        ALTER TABLE activations ADD COLUMN recipe TEXT NOT NULL DEFAULT '';
+        ALTER TABLE cycles ADD COLUMN recipe TEXT NOT NULL DEFAULT '';
+        CREATE TABLE recipe_choices ( -- the last row is the recipe in force
+            id INTEGER PRIMARY KEY,
+            recipe TEXT NOT NULL,
+            who TEXT NOT NULL,       -- a person, `plc` or `line`
+            {STAMP}
+        ) STRICT;
+        CREATE TABLE recipe_texts ( -- the last row of a name is what its file held
+            id INTEGER PRIMARY KEY,
+            recipe TEXT NOT NULL,
+            toml TEXT NOT NULL,      -- '': the file was removed
+            {STAMP}
+        ) STRICT
+    """.split(";\n"):
+        db.execute(statement)

@@ -123,6 +123,8 @@ def recipes(draw: st.DrawFn) -> Recipe:
         name=draw(names),
         classes=classes,
         pass_classes=draw(st.lists(st.sampled_from(classes), max_size=3)),
+        parts=draw(st.lists(names, max_size=3)),
+        thresholds=draw(st.dictionaries(st.sampled_from(classes), numbers(0, 9))),
         regions=draw(words | st.lists(region, min_size=1, max_size=3)),
         grid_overlap_px=draw(st.integers(0, 180)),
         frame_width_px=draw(sizes),
@@ -170,7 +172,7 @@ cameras = st.builds(
 )
 any_settings = st.builds(
     Settings,
-    device=st.builds(Device, name=names, data=paths, threads=st.integers(1, 64)),
+    device=st.builds(Device, name=names, data=paths, recipes=paths, threads=st.integers(1, 64)),
     camera=cameras,
     recipe=recipes(),
     asking=st.builds(

@@ -40,7 +40,8 @@ def mistake(tmp_path: Path, text: str) -> str:
 MISTAKES = {
     # unknown keys and tables
     "inspector = 1": "inspector: unknown key; "
-    "known keys: device, camera, recipe, asking, keeping, drift, review, trainer, exchange, update",
+    "known keys: device, camera, recipe, asking, keeping, drift, machine, plant, review, trainer, "
+    "exchange, update",
     "kamera.x = 1": "kamera: unknown key; did you mean 'camera'?",
     "[recipes]\nname = 'x'": "recipes: unknown key; did you mean 'recipe'?",
     "[camera]\nsorce = 'folder'": "camera.sorce: unknown key; did you mean 'source'?",
@@ -219,7 +220,7 @@ def test_an_empty_file_means_all_defaults(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path / "site.toml"))
     data = tmp_path / "data"
     said = Settings(
-        device=Device(data=data),
+        device=Device(data=data, recipes=tmp_path / "recipes"),
         trainer=Trainer(data=data / "trainer"),
         exchange=Exchange(url=str(data / "exchange")),
     )

@@ -106,7 +106,7 @@ def make_model(tmp_path: Path, plates: NDArray[np.uint8]) -> MakeModel:
 def settings(tmp_path: Path, plate_folder: Path) -> Settings:
     """A device that inspects the simulated patches from their folder."""
     return Settings(
-        device=Device(name="box", data=tmp_path / "data"),
+        device=Device(name="box", data=tmp_path / "data", recipes=tmp_path / "recipes"),
         camera=Camera(source="folder", folder=FolderSource(path=plate_folder)),
         recipe=Recipe(classes=list(CLASSES), pass_classes=["clean"]),
         asking=Asking(k=5, cold_start=20, audit_share=0),
