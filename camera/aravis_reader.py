@@ -36,6 +36,9 @@ POP_S = 0.2
 CONTROL_EVERY_S = 2.0
 """How often a camera that waits for its trigger is asked whether it is still there."""
 
+KEPT: list[Any] = []
+"""What must outlive `read`: Aravis' finalisers wait seconds for a camera that has gone."""
+
 FORMATS = {
     0x01080001: "Mono8",
     0x01100003: "Mono10",
@@ -67,6 +70,7 @@ def read(outbox: Outbox) -> None:
     try:
         set_up(camera, settings)
         stream = open_stream(camera)
+        KEPT.extend([camera, stream])
         warm_up(camera, stream, settings["frame_timeout_s"])
         set_trigger(camera, settings)
         facts = describe(camera)

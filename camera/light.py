@@ -21,7 +21,8 @@ class Protocol(NamedTuple):
 
 
 GARDASOFT = Protocol("RS{channel},{percent:.0f}", "\r", r">", r"Err *\d+")
-"""Continuous light, `RS1,50`; from the manuals of the RC and RT series, not tried on a device."""
+"""Continuous light, `RS1,50`, of the RC and RT series. The command is from their manuals; the
+answers were checked against neither manual nor device."""
 
 
 def protocol_of(settings: LightSettings) -> Protocol:

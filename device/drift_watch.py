@@ -19,16 +19,18 @@ class Watch:
         self._settings = settings
         self._recipe = recipe
         self._part, self._model_id = "", ""
+        self._classes: list[str] = []
         self._began = 0.0
         self._usual: GreyImage | None = None
         self._odd: GreyImage | None = None
         self._highest = NO_BIN
         self._gathering = self._fresh()
 
-    def follow(self, part: str, model_id: str) -> None:
-        """Go on with this part and model; a block of another one is given up."""
+    def follow(self, part: str, model_id: str, classes: list[str]) -> None:
+        """Go on with this part and model, which has these classes; a block of another one is given
+        up."""
         if (part, model_id) != (self._part, self._model_id):
-            self._part, self._model_id = part, model_id
+            self._part, self._model_id, self._classes = part, model_id, classes
             self._begin()
 
     def see(self, captured: Captured, predicted: Ints | None, bins: Ints | None) -> None:
@@ -37,13 +39,13 @@ class Watch:
             return
         if not self._gathering.frames:
             self._began = time.monotonic()
-            self._usual = captured.frame.image
+            self._usual = captured.frame.image.copy()  # the camera may use its memory again
         self._gathering.add_frame(*captured.looks)
         if predicted is None or bins is None:
             return
         self._gathering.add_scores(predicted, bins)
         if (highest := int(bins.max())) > self._highest:
-            self._highest, self._odd = highest, captured.frame.image
+            self._highest, self._odd = highest, captured.frame.image.copy()
 
     def ended(self, now: float) -> EndedBlock | None:
         """The block, if it is long enough at this moment of the monotonic clock; else None."""
@@ -56,7 +58,7 @@ class Watch:
             return None
         ended = EndedBlock(
             gathering.block(), self._recipe.name, self._part, self._model_id,
-            self._recipe.classes, self._usual, self._odd,
+            self._classes or self._recipe.classes, self._usual, self._odd,
         )  # fmt: skip
         self._begin()
         return ended
@@ -67,4 +69,4 @@ class Watch:
         self._highest = NO_BIN
 
     def _fresh(self) -> Gathering:
-        return Gathering(len(self._recipe.classes) if self._model_id else 0)
+        return Gathering(len(self._classes) if self._model_id else 0)

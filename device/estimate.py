@@ -68,7 +68,8 @@ class Accuracy(NamedTuple):
 class Answered(NamedTuple):
     """A patch that was asked about, and what was said."""
 
-    cycle: int
+    cycle: int | str
+    """Of the device, and on a trainer with its name."""
     patch: str
     predicted: str
     probability: float
@@ -102,23 +103,24 @@ def accuracy(
 ) -> Accuracy:
     """Estimate how often a model was right, of a part, a predicted class, a lot; None: of all.
 
-    `k` is `asking.k`. `many_devices`: the store is a trainer's, where each device has its own k
-    questions. Without `per_class` only the overall share is worked out.
+    `k` is `asking.k`. `many_devices`: the store is a trainer's. All spot checks are merged into it,
+    but of other questions the answered ones only, so which of them were among the k highest cannot
+    be told, and they are left out. Without `per_class` only the overall share is worked out.
     """
-    first = _first_cycle(db, model_id)
-    drawn = _spot_checks(db, model_id, first, part, class_name, lot)
+    first = 0 if many_devices else _first_cycle(db, model_id)
+    drawn = _spot_checks(db, model_id, first, part, class_name, lot, many_devices)
     certain: list[Answered] = []
-    if len(drawn) < LATEST:
-        certain = _asked(db, model_id, first, k, many_devices, part, class_name, lot)
-    judged = _judged(db, model_id, first, part, class_name) if lot is None else {}
+    judged: dict[str, int] = {}
+    if len(drawn) < LATEST and not many_devices:
+        certain = _asked(db, model_id, first, k, part, class_name, lot)
+        judged = _judged(db, model_id, first, part, class_name) if lot is None else {}
     drawn_by: defaultdict[str, list[Answered]] = defaultdict(list)
     certain_by: defaultdict[str, list[Answered]] = defaultdict(list)
     for check in drawn:
         drawn_by[check.predicted].append(check)
     for one in certain:
         certain_by[one.predicted].append(one)
-    counted = sum(judged.values()) if len(drawn) < LATEST else 0
-    overall, size = share_right(drawn, certain, counted)
+    overall, size = share_right(drawn, certain, sum(judged.values()))
     precision = {
         name: share_right(drawn_by[name], certain_by[name], judged.get(name, 0))[0]
         for name in sorted(judged.keys() | drawn_by.keys() | certain_by.keys())
@@ -216,7 +218,7 @@ def response_weights(drawn: Sequence[Answered]) -> list[tuple[float, Answered]]:
     answer is chance, how many is not. Cells with few answers are pooled over the cycles, and what
     is still too small over the classes.
     """
-    cells: defaultdict[tuple[int, str], list[Answered]] = defaultdict(list)
+    cells: defaultdict[tuple[int | str, str], list[Answered]] = defaultdict(list)
     for check in drawn:
         cells[check.cycle, check.predicted].append(check)
     of_class: defaultdict[str, list[Answered]] = defaultdict(list)
@@ -283,11 +285,13 @@ def _spot_checks(
     part: str | None,
     class_name: str | None,
     lot: str | None,
+    many_devices: bool,
 ) -> list[Answered]:
     """The latest spot checks of a model, answered or not."""
+    cycle = "r.device || ' ' || f.cycle" if many_devices else "f.cycle"
     rows = db.execute(
         f"""
-        SELECT f.cycle, f.patch_id, f.predicted, f.draw_probability, l.answer, l.class
+        SELECT {cycle}, f.patch_id, f.predicted, f.draw_probability, l.answer, l.class
         FROM flags f INDEXED BY flags_audit
         CROSS JOIN frames r INDEXED BY frames_facts ON r.id = f.frame_id
         LEFT JOIN labels l ON l.rowid = {LAST_LABEL}
@@ -313,7 +317,6 @@ def _asked(
     model_id: str,
     first: int,
     k: int,
-    many_devices: bool,
     part: str | None,
     class_name: str | None,
     lot: str | None,
@@ -329,7 +332,6 @@ def _asked(
         if class_name in {None, row[0]}
     ]
     last = db.execute("SELECT max(id) FROM cycles").fetchone()[0] or 0
-    device = "r.device" if many_devices else "''"
     found = []
     for cycle in range(first, last + 1):
         for name in classes:
@@ -337,17 +339,14 @@ def _asked(
                 f"""
                 SELECT f.cycle, f.patch_id, f.predicted, 1.0, l.answer, l.class
                 FROM (
-                    SELECT f.cycle, f.patch_id, f.predicted, f.frame_id, row_number() OVER (
-                        PARTITION BY {device} ORDER BY f.score DESC, f.id) AS place
-                    FROM flags f INDEXED BY flags_cycle
-                    {"JOIN frames r ON r.id = f.frame_id" if many_devices else ""}
-                    WHERE f.cycle = :cycle AND f.reason = 'uncertain' AND f.predicted = :name
-                        AND f.alike IS NULL
-                    ORDER BY f.score DESC {"" if many_devices else "LIMIT :k"}
+                    SELECT cycle, patch_id, predicted, frame_id FROM flags INDEXED BY flags_cycle
+                    WHERE cycle = :cycle AND reason = 'uncertain' AND predicted = :name
+                        AND alike IS NULL
+                    ORDER BY score DESC, id LIMIT :k
                 ) f
                 CROSS JOIN frames r INDEXED BY frames_facts ON r.id = f.frame_id
                 JOIN labels l ON l.rowid = {LAST_LABEL}
-                WHERE f.place <= :k AND r.model_id = :model AND {OF_WHAT} AND l.answer != 'undone'
+                WHERE r.model_id = :model AND {OF_WHAT} AND l.answer != 'undone'
                 """,  # noqa: S608 - our own words
                 {
                     "cycle": cycle,
@@ -363,7 +362,7 @@ def _asked(
 
 
 def _answered(
-    cycle: int,
+    cycle: int | str,
     patch: str,
     predicted: str,
     probability: float,

@@ -216,9 +216,9 @@ class InspectionLoop:
         self._now = now
         model_id = None if self._model is None else self._model.id
         self._live.tell(model=model_id, part=now.part, lot=now.lot)
-        self._watch.follow(now.part, model_id or "")
+        classes = [] if self._model is None else self._model.metadata.classes
+        self._watch.follow(now.part, model_id or "", classes)
         if asker is None or now.cycle != asker.cycle:
-            classes = None if self._model is None else self._model.metadata.classes
             return Asker(self._settings, db, now.cycle, classes)
         return asker
 

@@ -1,5 +1,6 @@
 """Writes the generated parts of the docs; with --check it only says which are out of date."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -18,9 +19,24 @@ def cli_reference() -> str:
     return app.generate_docs(recursive=True, heading_level=1) + "\n"
 
 
+def with_tables(page: Path) -> str:
+    """A page with the laboratory's tables, between their marks, as they are in results/lab."""
+
+    def table(mark: re.Match[str]) -> str:
+        text = (DOCS / "results" / "lab" / f"{mark[1]}.md").read_text()
+        return f"<!-- lab: {mark[1]} -->\n{text}<!-- end -->"
+
+    marks = r"<!-- lab: (\w+) -->\n.*?<!-- end -->"
+    return re.sub(marks, table, page.read_text(), flags=re.DOTALL)
+
+
 def main() -> int:
     """Write what is out of date; the exit status tells whether anything was."""
-    pages = {"cli.md": cli_reference().encode(), "settings.md": to_markdown().encode()}
+    pages = {
+        "cli.md": cli_reference().encode(),
+        "settings.md": to_markdown().encode(),
+        "laboratory.md": with_tables(DOCS / "laboratory.md").encode(),
+    }
     stale = [name for name, text in pages.items() if not _same(DOCS / name, text)]
     for name in stale:
         print(f"docs/{name} is out of date; run: make docs")

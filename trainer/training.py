@@ -17,6 +17,9 @@ from trainer.augmentation import augment
 from trainer.muon import Muon
 from trainer.networks import Kind, Network, make_network
 
+AlsoLoss = Callable[[Network, list[Tensor], int, int], Tensor | None]
+"""A further loss: of the network, its running average (from zero), the steps done, all steps."""
+
 STARTS = 3
 """Starts that may learn nothing before a run is taken as it is (seen: none in 106 runs)."""
 
@@ -82,12 +85,15 @@ def train(
     training: Training,
     seed: int,
     on_step: Callable[[Progress], bool | None] | None = None,
+    *,
+    also: AlsoLoss | None = None,
 ) -> Trained:
     """Train a network from scratch on labelled patches, uint8 [N, 200, 200] and int64 [N].
 
     The same arguments on the same machine with the same number of threads give the same weights.
     `on_step` is told of every step; once it returns True, the run ends with the weights averaged
-    so far. Ctrl-C ends it in the same way. A start that learns nothing is made anew.
+    so far. Ctrl-C ends it in the same way. A start that learns nothing is made anew. `also` adds
+    to the loss of every step.
 
     Raises:
         ValueError: no patches, or a label out of range.
@@ -105,7 +111,7 @@ def train(
         rng = np.random.default_rng([seed, start])
         stopped = False
         try:
-            for loss in optimise(network, average, patches, labels, training, rng):
+            for loss in optimise(network, average, patches, labels, training, rng, also):
                 losses.append(loss)
                 here = Progress(len(losses), training.steps(len(patches)), loss)
                 if on_step is not None and on_step(here):
@@ -129,8 +135,9 @@ def optimise(
     labels: NDArray[np.int64],
     training: Training,
     rng: np.random.Generator,
+    also: AlsoLoss | None = None,
 ) -> Iterator[float]:
-    """The training loop: optimises `network` in place, yields the loss of every step.
+    """The training loop: optimises `network` in place, yields the labelled loss of every step.
 
     `average` takes up the running average of the weights.
     """
@@ -157,8 +164,9 @@ def optimise(
         with torch.autocast("cpu", torch.bfloat16, enabled=half_precision):
             logits = network(torch.from_numpy(np.stack(views))).logits
         loss = F.cross_entropy(logits.float(), targets[chosen], label_smoothing=training.smoothing)
+        more = None if also is None else also(network, average, step, steps)
         network.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss if more is None else loss + more).backward()  # type: ignore[no-untyped-call]
         for optimiser, _ in optimisers:
             optimiser.step()
         torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - training.averaging)

@@ -153,7 +153,11 @@ def cards_of(
     model_id = in_force(db).model_id
     scores = [] if model_id is None else day.scores(db, model_id, choice)
     given = labels_in_shift(db, choice.shift)
-    changes = alarms(db, settings.recipe.name, since_ns=choice.shift.begin_ns)
+    changes = [
+        alarm
+        for alarm in alarms(db, settings.recipe.name, since_ns=choice.shift.begin_ns)
+        if alarm.wall_ns < choice.shift.end_ns
+    ]
     lasting = alarms(db, settings.recipe.name, lasting=True)
     return [
         *([changed_card(lasting, t)] if lasting else []),

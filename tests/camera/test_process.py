@@ -158,6 +158,8 @@ def test_an_http_camera_that_is_killed_comes_back_by_itself(port: int) -> None:
         before = len(camera.frames)
         with server(port):
             camera.wait_for_frames(before + 20)
+            camera.source.close()
+            camera.thread.join(20)
     kinds = [kind for kind, _ in itertools.groupby(camera.kinds()[opened:])]
     assert kinds == ["opened", "lost", "opened"]
     numbers = [frame.sequence for frame in camera.frames]
@@ -293,12 +295,13 @@ def test_a_fault_of_the_camera_reaches_the_one_who_judges() -> None:
 
 
 def test_nothing_of_the_shared_memory_is_left(port: int) -> None:
+    gc.collect()
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         with watched(odd_reader("count")) as camera:
             camera.wait_for_frames(3)
     gc.collect()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_a_reader_runs_our_module_whatever_folder_it_is_started_in(tmp_path: Path) -> None:

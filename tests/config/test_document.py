@@ -16,6 +16,7 @@ from config.settings import (
     Asking,
     Camera,
     Device,
+    Exchange,
     FolderSource,
     GenicamSource,
     GentlSource,
@@ -175,7 +176,8 @@ any_settings = st.builds(
     asking=st.builds(
         Asking, strategy=st.sampled_from(["kls", "kls_floor"]), audit_share=numbers(0, 1)
     ),
-    trainer=st.builds(Trainer, confident_share=numbers(0, 1, open_ends=True)),
+    trainer=st.builds(Trainer, data=paths, confident_share=numbers(0, 1, open_ends=True)),
+    exchange=st.builds(Exchange, url=paths.map(str)),
 )
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from config.errors import UserError
 from config.load import find_settings, load_settings
-from config.settings import Settings
+from config.settings import Device, Exchange, Settings, Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def mistake(tmp_path: Path, text: str) -> str:
 MISTAKES = {
     # unknown keys and tables
     "inspector = 1": "inspector: unknown key; "
-    "known keys: device, camera, recipe, asking, keeping, review, trainer",
+    "known keys: device, camera, recipe, asking, keeping, drift, review, trainer, exchange, update",
     "kamera.x = 1": "kamera: unknown key; did you mean 'camera'?",
     "[recipes]\nname = 'x'": "recipes: unknown key; did you mean 'recipe'?",
     "[camera]\nsorce = 'folder'": "camera.sorce: unknown key; did you mean 'source'?",
@@ -217,8 +217,13 @@ def test_the_file_given_goes_before_the_variable_before_the_folder_before_the_si
 
 def test_an_empty_file_means_all_defaults(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path / "site.toml"))
-    data = settings.device.model_copy(update={"data": Path("data")})
-    assert settings.model_copy(update={"device": data}) == Settings()
+    data = tmp_path / "data"
+    said = Settings(
+        device=Device(data=data),
+        trainer=Trainer(data=data / "trainer"),
+        exchange=Exchange(url=str(data / "exchange")),
+    )
+    assert settings == said
 
 
 def test_relative_paths_start_at_the_folder_of_the_file(

@@ -70,7 +70,8 @@ def flag(
     for reason, score, probability in reasons:
         db.execute(
             "INSERT INTO flags (patch_id, frame_id, cycle, reason, predicted, score, "
-            "draw_probability, alike) VALUES (?, ?, (SELECT max(id) FROM cycles), ?, ?, ?, ?, ?)",
+            "draw_probability, alike) "
+            "VALUES (?, ?, coalesce((SELECT max(id) FROM cycles), 1), ?, ?, ?, ?, ?)",
             [name, "f" + name, reason, predicted, score, probability, alike],
         )
     return name
@@ -245,13 +246,16 @@ def test_what_was_pushed_out_of_the_k_counts_only_if_drawn(db: Database) -> None
     assert found.overall.checks == 3  # u0, u1, u2: drawn, and no longer among the two highest
 
 
-def test_each_device_of_a_trainer_has_its_own_k(db: Database) -> None:
-    for name in ("a", "b"):
-        for i in range(3):
-            patch = flag(db, f"{name}{i}", uncertain=i + (name == "b") * 9, audit=None, device=name)
-            say(db, patch, CLASS, "pit")
-    assert accuracy(db, MODEL, k=2).overall.asked == 2
-    assert accuracy(db, MODEL, k=2, many_devices=True).overall.asked == 4
+def test_a_trainer_trusts_spot_checks_alone(db: Database) -> None:
+    db.execute("DELETE FROM cycles")  # its own have nothing to do with those of the devices
+    for device, answered in (("a", 40), ("b", 20)):
+        for i in range(40):
+            patch = flag(db, f"{device}{i}", uncertain=float(i), device=device)
+            if i < answered:
+                say(db, patch, CLASS, "pit" if device == "a" else "clean")
+    found = accuracy(db, MODEL, k=2, many_devices=True)
+    assert (found.overall.checks, found.overall.asked, found.judged) == (60, 0, 800)
+    assert found.overall.value == pytest.approx(0.5)  # each device weighs as much as it judged
 
 
 def test_accuracy_of_a_part_and_a_lot(db: Database) -> None:

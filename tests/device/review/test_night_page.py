@@ -9,7 +9,8 @@ from playwright.sync_api import Browser, expect
 from config.settings import Settings
 from device.clock import stamp
 from device.nights import last_night
-from device.review.night import criterion_name
+from device.review.charts import Size
+from device.review.night import criterion_name, filled
 from device.review.texts import texts
 from device.store import open_store
 from tests.device.review.conftest import serving
@@ -96,13 +97,15 @@ def test_why_a_model_was_kept_back(
         expect(page.locator(".at-cards-0")).to_contain_text(t["night-kept-lead"])
         expect(page.locator(".at-cards-0")).to_contain_text("p = 0.0327")
         seen: list[str] = []
+        before: list[str] = []
         for number in range(20):
             page.goto(f"{server.url}models/night?page={number}")
-            shown_screen(page, server, f"night-{number}")
             lines = page.locator(".card .line").all_inner_texts()
-            if lines[:1] == seen[:1]:
+            if lines == before:  # beyond the last page it stays
                 break
+            shown_screen(page, server, f"night-{number}")
             seen += lines
+            before = lines
         for name, _, found, limit in CRITERIA:
             assert any(found in line and limit in line for line in seen), name
 
@@ -117,6 +120,14 @@ def test_a_night_without_a_report_that_can_be_read_is_no_end_of_the_page(
         add_night(learning, published=True, report="damaged")
         assert client.get("/models").status_code == 200
         assert client.get("/models/night").status_code == 404
+
+
+def test_long_lines_take_as_many_cards_as_they_need() -> None:
+    size = Size(60, 20)  # four lines and a bit
+    assert filled([], size) == []
+    assert filled(["short"] * 5, size) == [("short",) * 4, ("short",)]
+    long = "word " * 20  # over three lines
+    assert filled(["short", long, "short"], size) == [("short",), (long,), ("short",)]
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

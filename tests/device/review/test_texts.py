@@ -46,12 +46,12 @@ def test_no_text_is_unused_or_unknown() -> None:
     unused = {
         key
         for key in keys
-        if not re.search(rf'["`.\[]{re.escape(key)}["`\b;,)]', code)
+        if not re.search(rf"""["'`.\[]{re.escape(key)}["'`\b;,)]""", code)
         and not any(re.fullmatch(pattern, key) for pattern in BUILT)
     }
     assert unused <= {"language"}
     asked = set(re.findall(r'(?:text|tell)\("([\w-]+)"', code)) | set(
-        re.findall(r't\["([\w-]+)"\]', code)
+        re.findall(r"""t\[["']([\w-]+)["']\]""", code)
     )
     assert len(asked) > 15
     assert asked <= keys

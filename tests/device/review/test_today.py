@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import json
 import re
 import time
 import zipfile
@@ -173,6 +174,13 @@ def counted(asking: Settings) -> Settings:
         "SELECT patch_id, predicted FROM flags WHERE reason = 'audit' ORDER BY id LIMIT 12"
     ).fetchall()
     assert len(flags) == 12
+    # No check is among the k highest as well, and every one has an answer.
+    ids = json.dumps([patch for patch, _ in flags])
+    db.execute(
+        "DELETE FROM flags WHERE (reason = 'audit') != "
+        "(patch_id IN (SELECT value FROM json_each(?)))",
+        [ids],
+    )
     for i, (patch, predicted) in enumerate(flags):
         for repeat in (0, 1):
             db.execute(

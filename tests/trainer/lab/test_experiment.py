@@ -1,0 +1,282 @@
+"""The command end to end on a small folder: tables, figures, and going on where it ended."""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import trainer.lab.grid
+from config.errors import UserError
+from trainer.lab import experiments, reports
+from trainer.lab.arms import Arm
+from trainer.lab.cache import arm_file, load_arm
+from trainer.lab.cli import experiment, parse_seeds
+from trainer.lab.experiments import EXPERIMENTS, Experiment, find
+from trainer.lab.learners import PaperRecipe
+from trainer.lab.protocol import LabData, lab_data, load_folder
+from trainer.lab.results import Job, Results, Run, per_round, share_to_reach
+from trainer.lab.runner import run_arm
+from trainer.lab.speed import race
+from trainer.lab.stopping import RULES, apply
+from trainer.lab.tables import Cell, Table
+from trainer.training import Training
+
+SHORT = Training(fewest_steps=2, most_steps=2, batch=4)
+ARMS = {
+    "KLS": Arm("best", schedule="best", training=SHORT),
+    "RS": Arm("best", strategy="rs", schedule="few", training=SHORT),
+    "paper": Arm("paper", paper=PaperRecipe(epochs=1, batch=8), trace=True),
+}
+JOBS: dict[str, Job] = {name: ("", arm) for name, arm in ARMS.items()}
+
+
+def tiny_tables(results: Results, images: int) -> list[Table]:
+    return [
+        reports.accuracy_over_labels(results, JOBS, "tiny"),
+        reports.stopping(results, JOBS, images),
+        reports.weaknesses(results, JOBS),
+    ]
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[Experiment]:
+    one = Experiment(
+        "A tiny experiment",
+        list(JOBS.values()),
+        tiny_tables,
+        lambda results: (
+            experiments._beyond_figures(results)
+            | experiments._traces({"P": JOBS["paper"]}, "tiny-trace", "P")(results)
+        ),
+    )
+    monkeypatch.setitem(EXPERIMENTS, "tiny", one)
+    yield one
+
+
+@pytest.fixture(scope="module")
+def folder(two_classes: LabData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("images") / "two"
+    for number, (patch, label) in enumerate(
+        zip(two_classes.patches, two_classes.labels, strict=True)
+    ):
+        path = root / two_classes.classes[label] / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), patch[:180, :170] if number % 2 else patch)  # of any size
+    return root
+
+
+@pytest.fixture(scope="module")
+def two_classes(request: pytest.FixtureRequest) -> LabData:
+    rng = np.random.default_rng(1)
+    noise = rng.integers(0, 256, (18, 200, 200), dtype=np.uint8)
+    dots = np.where(rng.random((18, 200, 200)) < 0.01, 255, 20).astype(np.uint8)
+    labels = np.repeat([0, 1], 18)
+    return lab_data("two", np.concatenate([noise, dots]), labels, ["noise", "dots"])
+
+
+def test_tables_figures_and_arms_are_written(
+    tiny: Experiment, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, told = tmp_path / "lab", tmp_path / "tiny.json"
+    experiment("tiny", data=folder, seeds="0-1", json_file=told, out=out, threads=1)
+    first = capsys.readouterr().out
+    assert "6 of 6" in first
+    result = json.loads(told.read_text())
+    assert result["runs"] == 6
+    assert result["threads"] == [1]
+    row = result["tables"][0]["rows"]["KLS"]
+    assert len(row[0]["values"]) == 2
+    assert row[0]["mean"] == pytest.approx(np.mean(row[0]["values"]))
+    assert "| KLS |" in (out / "tiny.md").read_text()
+    for name in ("beyond", "tiny-trace"):
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (out / f"{name}.svg").read_text()
+    arms = sorted(path.name for path in (out / "arms" / "two").iterdir())
+    assert len(arms) == 6, arms
+    before = {path: path.stat().st_mtime_ns for path in (out / "arms" / "two").iterdir()}
+    experiment("tiny", data=folder, seeds="0-1", json_file=told, out=out, threads=1)
+    assert " of 6" not in capsys.readouterr().out  # nothing ran again
+    assert before == {path: path.stat().st_mtime_ns for path in (out / "arms" / "two").iterdir()}
+
+
+def test_a_grid_that_was_interrupted_goes_on(
+    tiny: Experiment, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    real = run_arm
+
+    def twice(arm: Arm, *rest: object) -> object:
+        if len(ran) == 2:
+            raise KeyboardInterrupt
+        ran.append(arm.name)
+        return real(arm, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trainer.lab.grid, "run_arm", twice)
+    with pytest.raises(KeyboardInterrupt):
+        experiment("tiny", data=folder, seeds="0", out=tmp_path, threads=1)
+
+    def noting(arm: Arm, *rest: object) -> object:
+        ran.append(arm.name)
+        return real(arm, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trainer.lab.grid, "run_arm", noting)
+    experiment("tiny", data=folder, seeds="0", out=tmp_path, threads=1, finished=True)
+    assert len(ran) == 2
+    experiment("tiny", data=folder, seeds="0", out=tmp_path, threads=1)
+    assert ran == [arm.name for arm in ARMS.values()]
+
+
+def test_results_of_other_images_or_settings_are_not_taken(
+    tiny: Experiment, folder: Path, tmp_path: Path
+) -> None:
+    experiment("tiny", data=folder, seeds="0", out=tmp_path, threads=1)
+    data = load_folder(folder)
+    arm = ARMS["paper"]
+    assert load_arm(tmp_path, data, arm, 0) is not None
+    assert load_arm(tmp_path, data, Arm("paper", trace=True), 0) is None
+    other = lab_data(data.name, 255 - data.patches, data.labels, data.classes)
+    assert load_arm(tmp_path, other, arm, 0) is None
+    # The first rounds of a longer arm are the shorter one.
+    few = Arm("best", schedule="few", training=SHORT)
+    shorter = load_arm(tmp_path, data, few, 0)
+    assert shorter is not None
+    assert len(shorter["rounds"]) == 2
+    arm_file(tmp_path, data, arm, 0).write_text("{}")
+    with pytest.raises(UserError, match="not a result"):
+        load_arm(tmp_path, data, arm, 0)
+
+
+def test_every_round_of_the_shorter_arm_is_that_of_the_longer(two_classes: LabData) -> None:
+    long, few = (Arm("best", schedule=s, training=SHORT) for s in ("best", "few"))
+    own = run_arm(few, two_classes, 0)["rounds"]
+    beginning = run_arm(long, two_classes, 0)["rounds"][:2]
+    for here in own + beginning:
+        del here["seconds"]
+    assert own == beginning
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"), [("0-4", [0, 1, 2, 3, 4]), ("3", [3]), ("0,2,5", [0, 2, 5])]
+)
+def test_seeds(text: str, numbers: list[int]) -> None:
+    assert parse_seeds(text) == numbers
+
+
+@pytest.mark.parametrize("text", ["", "4-0", "a", "1,", "-1"])
+def test_other_seeds_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--seeds"):
+        parse_seeds(text)
+
+
+def test_unknown_experiments_and_missing_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="table2"):
+        find("table6")
+    with pytest.raises(UserError, match="no such folder"):
+        experiment("table2", data=tmp_path / "none")
+    with pytest.raises(UserError, match="keeps no arms"):
+        experiment("fig9", data=tmp_path, finished=True)
+    with pytest.raises(UserError, match="folder does not exist"):
+        experiment("table2", data=tmp_path, json_file=tmp_path / "none" / "x.json")
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_can_tell_that_nothing_is_finished(name: str, folder: Path) -> None:
+    results = Results()
+    for table in EXPERIMENTS[name].tables(results, 1800):
+        assert table.title in table.markdown()
+        json.dumps(table.as_dict())
+    EXPERIMENTS[name].figures(results)
+    assert EXPERIMENTS[name].jobs
+
+
+def test_arms_of_one_experiment_have_names_of_their_own() -> None:
+    for one in EXPERIMENTS.values():
+        names = [(variant, arm.name) for variant, arm in one.jobs]
+        different = {(v, arm.name, json.dumps(arm.settings())) for v, arm in one.jobs}
+        assert len(set(names)) == len(different)
+
+
+def rounds_of(*accuracies: float) -> Run:
+    return {
+        "rounds": [
+            {
+                "labels": 54 * (n + 1),
+                "share": 0.2 + 0.03 * (n + 1),
+                "accuracy": a,
+                "validation_accuracy": a - 0.01,
+                "small_validation_accuracy": a,
+                "agreement": None if n == 0 else 0.9 + 0.04 * n,
+            }
+            for n, a in enumerate(accuracies)
+        ]
+    }
+
+
+def test_stopping_rules_by_hand() -> None:
+    run = rounds_of(0.8, 0.93, 0.965, 0.985, 0.984)
+    va, small, agree = (apply(rule, run, 1800) for rule in RULES.values())
+    assert (va.labels, va.accuracy, va.late) == (162 + 360, 0.965, -1)
+    assert small.labels == 162 + 60
+    assert (agree.labels, agree.late, agree.stopped) == (216, 0, True)
+    never = apply(next(iter(RULES.values())), rounds_of(0.5, 0.6), 1800)
+    assert not never.stopped
+    assert never.accuracy == 0.6
+
+
+def test_reading_runs() -> None:
+    run = rounds_of(0.8, 0.93, 0.965)
+    assert share_to_reach(run, "accuracy", 0.9) == pytest.approx(0.26)
+    assert share_to_reach(run, "accuracy", 0.99) is None
+    curve = per_round([run, rounds_of(0.9, 0.95)], "accuracy")
+    assert list(curve) == pytest.approx([23, 26, 29])
+    assert curve[23.0] == pytest.approx([80, 90])
+
+
+def test_cells() -> None:
+    assert Cell([97.0, 98.0], 97.8).text() == "97.5 ± 0.7 (97.8)"
+    assert Cell([]).text() == "–"
+    assert Cell([], 3).text() == "– (3)"
+    assert Cell([1.234], places=2).text() == "1.23"
+
+
+def test_rows_without_figures_are_named_below_the_table() -> None:
+    rows = {"ran": [Cell([90.0])], "printed": [Cell([], 80)], "idle": [Cell([])]}
+    text = Table("T", ["x"], rows, {"ran": 1}, "A note.").markdown()
+    assert "| ran | 90.0 | 1 |" in text
+    assert "| printed | – (80) | 0 |" in text
+    assert "| idle" not in text
+    assert "A note. Not run yet: idle." in text
+
+
+def test_rules_that_need_validation_labels_are_not_applied_without_them() -> None:
+    results = Results()
+    for job in JOBS.values():
+        results.add(job, rounds_of(0.9, 0.95, 0.99))
+    rows = reports.stopping(results, JOBS, 1800).rows
+    assert sum(name.startswith("paper") for name in rows) == len(RULES)
+    assert sum(name.startswith("KLS") for name in rows) == 1
+
+
+def test_activation_maps_are_drawn_and_need_no_grid(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learning = Training(fewest_steps=25, most_steps=25, batch=8)
+    monkeypatch.setattr("trainer.lab.maps.Arm", partial(Arm, training=learning))
+    monkeypatch.setattr("trainer.lab.maps.SHARES", (0.3, 0.5))
+    told = tmp_path / "fig9.json"
+    experiment("fig9", data=folder, seeds="1", out=tmp_path, json_file=told, threads=1)
+    assert json.loads(told.read_text())["seed"] == 1
+    assert (tmp_path / "fig9.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_race_ends(two_classes: LabData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.lab.speed.EVERY", 2)
+    monkeypatch.setattr("trainer.lab.speed.GOAL", 0.4)
+    told = race(two_classes, 0)
+    for side in ("ours", "plain"):
+        assert told[side]["reached"]
+        assert told[side]["last"]["processor_s"] > 0

@@ -1,0 +1,1 @@
+"""The laboratory: the paper's Algorithm I, its rivals, and the experiments that compare them."""

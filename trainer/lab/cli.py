@@ -1,0 +1,94 @@
+"""`millsight trainer experiment`: repeats the paper's tables and figures, and what goes beyond."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from config.errors import UserError
+
+
+def experiment(
+    name: str,
+    *,
+    data: Path,
+    seeds: str = "0-4",
+    json_file: Annotated[Path | None, Parameter("--json")] = None,
+    out: Path = Path("lab"),
+    threads: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
+    finished: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Repeat a table or figure of the paper, or go beyond it, on a folder of class folders.
+
+    Every arm and seed that is finished is kept as a small JSON file, so that the command goes on
+    where it ended, and experiments share what they have in common. Tables are written as
+    Markdown and JSON, figures as PNG and SVG.
+
+    Parameters
+    ----------
+    name
+        table2, table3, table4, table5, table7, fig6, fig7, fig8, fig9, fig12, fig13, beyond, or
+        speed (time to 97.8 %, against plain training).
+    data
+        Folder of class folders; any number of classes, images of any size.
+    seeds
+        Seeds, as 0-4 or 0,2,5. Splits, draws and training all follow from them.
+    json_file
+        File for the tables with every seed's value.
+    out
+        Folder for finished arms, tables and figures.
+    threads
+        Threads of training. 0: all cores but one.
+    finished
+        Only tell of what is finished; run nothing.
+    """
+    import torch  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+
+    from trainer.lab.experiments import ALONE, find  # noqa: PLC0415
+    from trainer.lab.grid import run_grid  # noqa: PLC0415
+    from trainer.lab.protocol import load_folder  # noqa: PLC0415
+    from trainer.lab.written import run_maps, run_races, write_report  # noqa: PLC0415
+    from trainer.progress import training_bar  # noqa: PLC0415
+
+    numbers = parse_seeds(seeds)
+    if json_file is not None and not json_file.resolve().parent.is_dir():
+        raise UserError(f"{json_file}: its folder does not exist; make it, or name another file")
+    chosen = None if name in ALONE else find(name)
+    if chosen is None and finished:
+        raise UserError(f"{name} keeps no arms; run it without --finished")
+    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) - 1))
+    console = Console(highlight=False, soft_wrap=True)
+    images = load_folder(data)
+    with training_bar(Console(stderr=True)) as on_step:
+        if chosen is not None:
+            results = run_grid(
+                chosen.jobs, images, numbers, out, console, on_step, only_finished=finished
+            )
+            told = write_report(name, chosen, results, len(images.labels), out, console)
+        elif name == "fig9":
+            told = run_maps(images, numbers[0], out, lambda step: on_step(name, step))
+        else:
+            told = run_races(images, numbers, out, console, lambda step: on_step(name, step))
+    if json_file is not None:
+        json_file.write_text(json.dumps(told, indent=1) + "\n")
+    console.print(f"tables and figures: {out}")
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0-4` or `0,2,5` as numbers.
+
+    Raises:
+        UserError: neither.
+    """
+    if match := re.fullmatch(r"(\d+)-(\d+)", text):
+        first, last = map(int, match.groups())
+        if first <= last:
+            return list(range(first, last + 1))
+    elif re.fullmatch(r"\d+(,\d+)*", text):
+        return [int(number) for number in text.split(",")]
+    raise UserError(f"--seeds {text}: write a range such as 0-4, or numbers such as 0,2,5")

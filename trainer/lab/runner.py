@@ -1,0 +1,149 @@
+"""Runs an arm on one seed and examines the classifier after every training."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device.kls import Ints, predicted_classes
+from device.statistics import cohen_kappa
+from trainer.lab.algorithm import Round, Settings, candidates_of, run
+from trainer.lab.arms import Arm, make_learner, pool_of, totals
+from trainer.lab.consistency import ConsistencyLearner
+from trainer.lab.handmade import HandmadeLearner
+from trainer.lab.learners import Learner, PaperLearner, in_eight_orientations
+from trainer.lab.metrics import evaluate
+from trainer.lab.protocol import STEP_SHARE, LabData, Splits, make_splits
+from trainer.lab.strategies import make_strategy
+from trainer.training import Progress
+
+SECOND_LOOK_SHARE = 0.2
+"""Share of the test images, the least confident, that the second look judges again."""
+SMALL_VALIDATION = 60
+"""Images of the small validation set that a stopping rule may be based on."""
+
+OnArm = Callable[[str, Progress], bool | None]
+
+
+def run_arm(arm: Arm, data: LabData, seed: int, on_arm: OnArm | None = None) -> dict[str, Any]:
+    """Figures of every round of an arm, and how long it took, as a JSON-able dictionary.
+
+    `share` counts every label over all images: the paper's schedules have a labelled validation
+    set, the others have none.
+    """
+    began = time.monotonic()
+    splits = make_splits(data, seed)
+    pool, initial = pool_of(arm, data, splits, seed)
+    learner = make_learner(arm, len(data.classes), seed)
+    traces: list[dict[str, float]] = []
+    if arm.trace and isinstance(learner, PaperLearner):
+        learner.on_epoch = _tracer(learner, data, splits, traces)
+    label = f"{arm.name}, seed {seed}"
+    step = None if on_arm is None else (lambda progress: on_arm(label, progress))
+    algorithm = run(
+        data.patches[pool],
+        initial,
+        lambda chosen: data.labels[pool[chosen]],
+        make_strategy(arm.strategy, seed),
+        learner,
+        Settings(totals(arm, len(data.labels), splits)),
+        step,
+    )
+    rounds: list[dict[str, Any]] = []
+    before: Ints | None = None
+    for here in algorithm:
+        figures, before = examine(arm, learner, data, splits, here, before)
+        if arm.strategy == "kls+quota" and arm.schedule != "all":
+            figures["overlap_lc"] = _overlap(
+                learner, data.patches[pool], here, round(STEP_SHARE * len(data.labels))
+            )
+        rounds.append(figures)
+    result: dict[str, Any] = {"rounds": rounds, "seconds": round(time.monotonic() - began, 1)}
+    return result | ({"trace": traces} if traces else {})
+
+
+def examine(
+    arm: Arm, learner: Learner, data: LabData, splits: Splits, here: Round, before: Ints | None
+) -> tuple[dict[str, Any], Ints]:
+    """Figures of a round, and the predictions on the stop set, to compare the next with."""
+    classes = len(data.classes)
+    labels = data.labels[splits.test]
+    judged = learner.judge(data.patches[splits.test])
+    predicted = predicted_classes(judged.log_probabilities)
+    counted = len(splits.validation) if arm.has_validation else 0
+    figures: dict[str, Any] = {
+        "labels": len(here.labelled),
+        "share": round((len(here.labelled) + counted) / len(data.labels), 6),
+        **{k: round(v, 6) for k, v in asdict(evaluate(predicted, labels, classes)).items()},
+        "steps": here.fitted.steps,
+        "seconds": round(here.fitted.seconds, 2),
+        "above_baseline": here.above_baseline,
+        "asked_right": here.asked_right,
+        "second_look": None,
+    }
+    if not isinstance(learner, HandmadeLearner):  # whose features are slow
+        figures["second_look"] = second_look(
+            learner, data.patches[splits.test], labels, judged.log_probabilities
+        )
+    if isinstance(learner, ConsistencyLearner):
+        figures["pseudo_labels_used"] = round(learner.used_share, 4)
+        rest = data.patches[splits.train]
+        log_p = learner.judge(rest).log_probabilities
+        sure = np.exp(log_p.max(axis=1)) >= learner.setting.confidence
+        right = predicted_classes(log_p) == data.labels[splits.train]
+        figures["pseudo_labels_right"] = float(right[sure].mean()) if sure.any() else None
+    stop = predicted_classes(learner.judge(data.patches[splits.validation]).log_probabilities)
+    hits = stop == data.labels[splits.validation]
+    small = np.random.default_rng(0).permutation(len(hits))[:SMALL_VALIDATION]
+    figures["validation_accuracy"] = round(float(hits.mean()), 6)
+    figures["small_validation_accuracy"] = round(float(hits[small].mean()), 6)
+    figures["agreement"] = None if before is None else _agreement(before, stop)
+    return figures, stop
+
+
+def _agreement(before: Ints, after: Ints) -> float:
+    """Cohen's kappa of two models' predictions; 1 where both know but one class."""
+    found = cohen_kappa(list(zip(before.tolist(), after.tolist(), strict=True)))
+    return 1.0 if found is None else round(found, 6)
+
+
+def second_look(
+    learner: Learner,
+    patches: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    log_p: NDArray[np.float64],
+) -> float:
+    """Accuracy once the least confident patches were judged again in eight orientations."""
+    count = round(SECOND_LOOK_SHARE * len(patches))
+    unsure = np.argsort(log_p.max(axis=1), kind="stable")[:count]
+    final = predicted_classes(log_p)
+    final[unsure] = predicted_classes(in_eight_orientations(learner, patches[unsure]))
+    return round(float((final == labels).mean()), 6)
+
+
+def _overlap(learner: Learner, pool: NDArray[np.uint8], here: Round, batch: int) -> float | None:
+    """Share of what KLS with the quota would ask now that LC with the quota would ask too."""
+    unlabelled = np.setdiff1d(np.arange(len(pool)), here.labelled)
+    if len(unlabelled) < batch:
+        return None
+    candidates = candidates_of(learner, pool, unlabelled, here.labelled)
+    kls, lc = (make_strategy(name).query(candidates, batch) for name in ("kls+quota", "lc+quota"))
+    return round(len(np.intersect1d(kls, lc)) / batch, 4)
+
+
+def _tracer(
+    learner: PaperLearner, data: LabData, splits: Splits, traces: list[dict[str, float]]
+) -> Callable[[int, float], None]:
+    """Adds loss and accuracy on training and validation images after every epoch."""
+
+    def on_epoch(_: int, loss: float) -> None:
+        log_p = learner.judge(data.patches[splits.validation]).log_probabilities
+        labels = data.labels[splits.validation]
+        own = float(-log_p[np.arange(len(labels)), labels].mean())
+        right = float((predicted_classes(log_p) == labels).mean())
+        traces.append({"loss": loss, "validation_loss": own, "validation_accuracy": right})
+
+    return on_epoch
