@@ -27,6 +27,8 @@ LEAST = 10
 """Answered spot checks under which no share is named, only its interval."""
 LATEST = 2000
 """Spot checks looked at; where there were more, the asked are left out, for they are of longer."""
+SEARCHED = 10_000
+"""Spot checks among which those of a part, class or lot are looked for."""
 CYCLES = 60
 """Last cycles looked at: what is older hides a change."""
 SMALL_CELL = 5
@@ -292,11 +294,13 @@ def _spot_checks(
     rows = db.execute(
         f"""
         SELECT {cycle}, f.patch_id, f.predicted, f.draw_probability, l.answer, l.class
-        FROM flags f INDEXED BY flags_audit
+        FROM (
+            SELECT * FROM flags INDEXED BY flags_audit WHERE reason = 'audit' AND cycle >= :first
+            ORDER BY cycle DESC, id DESC LIMIT :searched
+        ) f
         CROSS JOIN frames r INDEXED BY frames_facts ON r.id = f.frame_id
         LEFT JOIN labels l ON l.rowid = {LAST_LABEL}
-        WHERE f.reason = 'audit' AND f.cycle >= :first AND f.draw_probability > 0
-            AND r.model_id = :model AND {OF_WHAT}
+        WHERE f.draw_probability > 0 AND r.model_id = :model AND {OF_WHAT}
             AND (:class IS NULL OR f.predicted = :class)
         ORDER BY f.cycle DESC, f.id DESC LIMIT :latest
         """,  # noqa: S608 - our own words
@@ -307,6 +311,7 @@ def _spot_checks(
             "class": class_name,
             "lot": lot,
             "latest": LATEST,
+            "searched": SEARCHED,
         },
     )
     return [_answered(*row) for row in rows]
