@@ -13,7 +13,7 @@ setup: $(VENV)/ready
 $(VENV)/ready: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import ensurepip' || { echo 'Python has no venv: apt install python3-venv'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)/pip install --quiet --constraint requirements.lock --editable '.[trainer,exchange,dev]'
+	$(RUN)/pip install --quiet --constraint requirements.lock --editable '.[trainer,exchange,gentl,plant,dev]'
 	touch $@
 
 demo: setup  ## Live a compressed life of the appliance.

@@ -15,6 +15,8 @@ app = App(
 )
 app.command("config.cli:app", name="config", help="Write, check and show the settings.")
 app.command("device.cli:app", name="device", help="Inspect: run the loop, see its state.")
+app.command("device.recipe_cli:app", name="recipe", help="Recipes: list, add, edit, select.")
+app.command("device.machine.plant:plant", name="plant", help="Tell the plant: MQTT, OPC UA.")
 app.command("device.review.cli:review", name="review", help="Serve the operators' touch page.")
 app.command("device.review.people_cli:app", name="people", help="PINs, password, who did what.")
 app.command("trainer.cli:app", name="trainer", help="Train models from labelled patches.")

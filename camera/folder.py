@@ -5,10 +5,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from camera.recording import read_index
 from camera.source import Event, Frame, GreyImage, Pace, Report
 from config.errors import UserError
 from config.settings import FolderSource as FolderSettings
@@ -77,6 +79,7 @@ class FolderSource:
             files = find_images(settings.path)
         self._settings = settings
         self._files = list(files)
+        self._recorded = {} if settings.path is None else read_index(settings.path)
         if settings.shuffle_seed is not None:
             random.Random(settings.shuffle_seed).shuffle(self._files)  # noqa: S311
         self._classes = frozenset(classes)
@@ -89,20 +92,19 @@ class FolderSource:
         sequence = 0
         while True:
             readable = 0
+            before: dict[str, Any] = {}
             for path in self._files:
-                if not pace.wait():
+                entry = self._recorded.get(path, {})
+                if not (self._wait_as_recorded(before, entry) and pace.wait()):
                     return
+                before = entry
                 try:
                     image = read_grey(path)
                 except UserError as error:
                     self._report(Event("unreadable", str(error)))
                 else:
                     readable += 1
-                    name = path.parent.name
-                    truth = name if name in self._classes else None
-                    yield Frame(
-                        image, sequence, time.monotonic_ns(), time.time_ns(), str(path), truth
-                    )
+                    yield self._frame(path, image, sequence, entry)
                 sequence += 1
             if not self._settings.repeat:
                 return
@@ -112,3 +114,26 @@ class FolderSource:
     def close(self) -> None:
         """Make `frames` end before its next image."""
         self._closed.set()
+
+    def _wait_as_recorded(self, before: dict[str, Any], entry: dict[str, Any]) -> bool:
+        """Let as much time pass as lay between two recorded frames; False once closed."""
+        if not (self._settings.recorded_pace and before and entry):
+            return True
+        return not self._closed.wait(max(0, entry["monotonic_ns"] - before["monotonic_ns"]) / 1e9)
+
+    def _frame(self, path: Path, image: GreyImage, number: int, entry: dict[str, Any]) -> Frame:
+        """A frame with what its folder's name and the recording know of it."""
+        truth = next(
+            (n for n in (path.parent.name, entry.get("truth")) if n in self._classes), None
+        )
+        return Frame(
+            image,
+            number,
+            time.monotonic_ns(),
+            time.time_ns(),
+            str(path),
+            truth,
+            entry.get("defects", ()),
+            entry.get("fault"),
+            entry.get("place_mm"),
+        )

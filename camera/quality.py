@@ -1,13 +1,17 @@
 """The frame-quality gate: pictures that must not be judged are faults with a name."""
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from camera.source import GreyImage
 from config.settings import Quality
 
-FAULTS = ("dark", "bright", "empty", "blurred", "frozen", "size")
-"""Every fault a frame can have. `size` comes from the recipe, the others from `QualityGate`."""
+FAULTS = ("no-signal", "dark", "bright", "empty", "blurred", "frozen", "incomplete", "size")
+"""Every fault a frame can have. `size` comes from the recipe, `incomplete` from the camera, the
+others from `QualityGate`."""
 
 
 def sharpness(image: GreyImage) -> float:
@@ -24,12 +28,56 @@ def sharpness(image: GreyImage) -> float:
     return max(across, down) / (2 * image.size * deviation**2)
 
 
+def drawn_share(image: GreyImage) -> float:
+    """Share of pixels that equal their right and their lower neighbour, in a drawn picture.
+
+    What a camera, a converter or a server puts in the place of a missing picture (colour bars,
+    NO SIGNAL) consists of areas of exactly one value and has two of them at least; a sensor's
+    noise leaves no such areas. A picture that is flat at one value only is not drawn but dark,
+    bright or empty: then the share is 0, as it is when the eighth part of the rows has less
+    than half of such pixels.
+    """
+    if min(image.shape) < 2 or _flat(image, 8).mean() < 0.5:
+        return 0.0
+    flat = _flat(image, 1)
+    counts = np.bincount(image[:-1, :-1][flat], minlength=256)
+    levels = np.flatnonzero(counts > LEAST_AREA * image.size)
+    if len(levels) < 2 or levels[-1] - levels[0] < LEAST_STEP:
+        return 0.0
+    return float(flat.mean())
+
+
+LEAST_AREA, LEAST_STEP = 0.0005, 32
+"""Share of the picture that an area of a drawn picture has, and how far two of its grey values
+lie apart."""
+
+
+def _flat(image: GreyImage, every: int) -> NDArray[np.bool_]:
+    """Which pixels equal their right and lower neighbour, in every so many-th row."""
+    rows = image[:-1:every, :-1]
+    return np.asarray((rows == image[:-1:every, 1:]) & (rows == image[1::every, :-1]), np.bool_)
+
+
 DARK, BRIGHT = 4, 251
 """Grey values up to and from which a pixel shows nothing."""
 
 
+class Looks(NamedTuple):
+    """What a frame looks like, in three numbers."""
+
+    mean: float
+    """Of the grey values."""
+    contrast: float
+    """Their standard deviation."""
+    sharpness: float
+    """As `sharpness` has it."""
+
+
 class QualityGate:
     """Judges frame after frame; remembers the last one to know a frozen picture."""
+
+    looks: Looks | None = None
+    """Of the last frame; None: it had a fault."""
 
     def __init__(self, settings: Quality) -> None:
         self._settings = settings
@@ -39,11 +87,26 @@ class QualityGate:
     def fault(self, image: GreyImage) -> str | None:
         """The fault of a frame, uint8 [height, width], or None if it may be judged."""
         settings = self._settings
-        if settings.frozen_after and self._same_as_last(image) >= settings.frozen_after:
+        self.looks = None
+        repeats = self._same_as_last(image) if settings.frozen_after else 0
+        if settings.max_drawn_share < 1 and drawn_share(image) > settings.max_drawn_share:
+            return "no-signal"
+        if repeats and repeats >= settings.frozen_after:
             return "frozen"
         (mean,), (deviation,) = (value.ravel() for value in cv2.meanStdDev(image))
-        dark, bright = settings.max_dark_share, settings.max_bright_share
-        # Pixels are counted only where the mean allows so many of them to be dark or bright.
+        if clipped := self._clipped(image, float(mean)):
+            return clipped
+        if deviation < settings.min_contrast:
+            return "empty"
+        sharp = sharpness(image)
+        if sharp < settings.min_sharpness:
+            return "blurred"
+        self.looks = Looks(float(mean), float(deviation), sharp)
+        return None
+
+    def _clipped(self, image: GreyImage, mean: float) -> str | None:
+        """Whether too many pixels are dark or bright; counted only where the mean allows it."""
+        dark, bright = self._settings.max_dark_share, self._settings.max_bright_share
         if (
             dark < 1
             and mean <= dark * DARK + (1 - dark) * 255
@@ -56,10 +119,6 @@ class QualityGate:
             and cv2.countNonZero((image >= BRIGHT).view(np.uint8)) > bright * image.size
         ):
             return "bright"
-        if deviation < settings.min_contrast:
-            return "empty"
-        if settings.min_sharpness > 0 and sharpness(image) < settings.min_sharpness:
-            return "blurred"
         return None
 
     def _same_as_last(self, image: GreyImage) -> int:

@@ -1,15 +1,16 @@
 """The contract of a camera: frames with their times, and events when something happens.
 
 A source is an object with `live`, `frames()` and `close()`; `camera.opening.open_source` makes the
-one that the settings name. New kinds of camera are one more file beside `folder.py`, `stream.py`,
-`vmc220.py`.
+one that the settings name. A new kind that cannot hang (files, a simulator) is one more
+file beside `folder.py`; a new kind of camera is one more reader beside `stream_reader.py`, which
+`camera.process` runs in a process of its own.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,10 @@ class Frame:
     """The true class where the source knows it (class folder), or that of the surface outside
     of `defects` (simulator)."""
     defects: tuple[KnownDefect, ...] = ()
+    fault: str | None = None
+    """What the camera itself says is wrong with it (`incomplete`): then it is never judged."""
+    place_mm: tuple[float, float] | None = None
+    """Where on the stage the middle of the picture lies, in millimetres; None: it has no place."""
 
     def truth_at(self, box: Box) -> str | None:
         """The true class of a region, where it is known: that of its largest visible defect."""
@@ -93,6 +98,15 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Make `frames` end soon, from any thread; may be called twice."""
+        ...
+
+
+@runtime_checkable
+class Triggered(Protocol):
+    """A source that takes a frame when it is told to, if its settings say so."""
+
+    def trigger(self) -> None:
+        """Ask for one frame, from any thread; it comes out of `frames`."""
         ...
 
 

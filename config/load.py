@@ -68,18 +68,11 @@ def parse_settings(data: Mapping[str, Any], file: Path) -> Settings:
     try:
         settings = Settings.model_validate(data)
     except ValidationError as error:
-        found: dict[str, list[ErrorDetails]] = {}
-        for details in error.errors():
-            found.setdefault(_key(details), []).append(details)
-        # A mistake inside a union is also reported for the branches that were not meant.
-        meant = [
-            errors
-            for key, errors in found.items()
-            if not any(other.startswith(f"{key}.") for other in found)
-        ]
-        raise UserError("\n".join(f"{file}: {explain(errors)}" for errors in meant)) from None
+        raise UserError(explain_all(error, file)) from None
     base = file.parent.absolute()
-    device = settings.device.model_copy(update={"data": base / settings.device.data})
+    device = settings.device
+    folders = {"data": base / device.data, "recipes": base / device.recipes}
+    device = device.model_copy(update=folders)
     if device.live is not None:
         device = device.model_copy(update={"live": base / device.live})
     trainer = settings.trainer.model_copy(update={"data": device.data / settings.trainer.data})
@@ -96,6 +89,9 @@ def parse_settings(data: Mapping[str, Any], file: Path) -> Settings:
     if not (camera.opencv.is_url or camera.opencv.is_device):
         video = camera.opencv.model_copy(update={"address": str(base / camera.opencv.address)})
         camera = camera.model_copy(update={"opencv": video})
+    if camera.gentl.producer is not None:
+        gentl = camera.gentl.model_copy(update={"producer": base / camera.gentl.producer})
+        camera = camera.model_copy(update={"gentl": gentl})
     return settings.model_copy(
         update={
             "device": device,
@@ -119,6 +115,20 @@ def anchored(exchange: Exchange, base: Path, data: Path) -> Exchange:
     return exchange.model_copy(update=changes)
 
 
+def explain_all(error: ValidationError, file: Path) -> str:
+    """A line for each mistake that was found in a file."""
+    found: dict[str, list[ErrorDetails]] = {}
+    for details in error.errors():
+        found.setdefault(_key(details), []).append(details)
+    # A mistake inside a union is also reported for the branches that were not meant.
+    meant = [
+        errors
+        for key, errors in found.items()
+        if not any(other.startswith(f"{key}.") for other in found)
+    ]
+    return "\n".join(f"{file}: {explain(errors)}" for errors in meant)
+
+
 def explain(errors: Sequence[ErrorDetails]) -> str:
     """One line for one mistake: key, what was found, what is allowed.
 
@@ -135,7 +145,8 @@ def explain(errors: Sequence[ErrorDetails]) -> str:
     if error["type"] == "missing":
         return f"{key}: missing"
     if error["type"] == "value_error":  # of a whole table; its text names the key inside
-        return f"{key}: {error['msg'].removeprefix('Value error, ')}"
+        said = error["msg"].removeprefix("Value error, ")
+        return f"{key}: {said}" if key else said
     found = error["input"]
     shown = "a table" if isinstance(found, Mapping) else repr(found)
     shown = shown.lower() if isinstance(found, bool) else shown

@@ -7,144 +7,32 @@ The docstring under a key is its documentation everywhere: in `millsight config 
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
-PATCH_SIZE = 200
-"""Side of a patch in pixels: the network's input (Table 1)."""
+from config.basics import PATCH_SIZE, Name, Section
+from config.camera import (
+    URL_SCHEMES,
+    Camera,
+    FolderSource,
+    GenicamFeatures,
+    GenicamSource,
+    GentlSource,
+    Live,
+    OpencvSource,
+    Quality,
+    Vmc220Source,
+)
+from config.machine import Machine, Plant, check_pattern
+from config.platform import Light, Scan, Stage
+
+__all__ = [  # settings of other files that are imported from this one
+    "PATCH_SIZE", "URL_SCHEMES", "Camera", "FolderSource", "GenicamFeatures", "GenicamSource",
+    "GentlSource", "Light", "Live", "Name", "OpencvSource", "Quality", "Scan", "Section", "Stage",
+    "Vmc220Source",
+]  # fmt: skip
+
 SMALLEST_REGION = 16
 """Least width and height of a judged region in pixels: less is no picture of a surface."""
-
-URL_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
-"""What the address of a network camera starts with."""
-
-Name = Annotated[str, StringConstraints(pattern=r"^[\w][\w .+-]{0,63}$")]
-"""A name that is safe in a file name, in a URL and on a page."""
-
-
-class Section(BaseModel):
-    """A table of the settings file. Unknown keys are refused, values cannot change later.
-
-    Types are strict, as they are in TOML: neither "5" nor true is a number.
-    """
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
-    )
-
-
-class FolderSource(Section):
-    """Replays images from a folder."""
-
-    path: Path | None = Field(default=None, strict=False)
-    """Folder with images, searched in depth. The name of an image's folder is its true class
-    where it is one of `recipe.classes`."""
-    rate_fps: float = Field(default=0, ge=0, le=1000)
-    """Frames per second; 0 is as fast as the device can."""
-    repeat: bool = False
-    """Start again after the last image instead of ending."""
-    shuffle_seed: int | None = Field(default=None, ge=0)
-    """Play in an order drawn from this seed instead of by name."""
-
-
-class OpencvSource(Section):
-    """USB camera, video file, or RTSP / HTTP stream, read by OpenCV."""
-
-    address: str = Field(default="/dev/video0", min_length=1)
-    """Device (`/dev/v4l/by-id/...` keeps its name when replugged), video file, or URL starting
-    with `rtsp://`, `http://` or `https://`."""
-    open_timeout_s: float = Field(default=5, ge=0.1, le=120)
-    """Longest wait for a stream to open, in seconds."""
-    read_timeout_s: float = Field(default=2, ge=0.1, le=120)
-    """Longest wait for a frame of a stream, in seconds."""
-    retry_first_s: float = Field(default=0.5, ge=0.01, le=60)
-    """First wait before a lost camera is opened again, in seconds; doubles every time."""
-    retry_longest_s: float = Field(default=30, ge=0.01, le=3600)
-    """Longest wait before a lost camera is opened again, in seconds."""
-
-    @property
-    def is_url(self) -> bool:
-        """Whether the address is a network camera's."""
-        return self.address.startswith(URL_SCHEMES)
-
-    @property
-    def is_device(self) -> bool:
-        """Whether the address is a camera plugged into this machine; neither: a video file."""
-        return self.address.isdecimal() or self.address.startswith("/dev/")
-
-    @model_validator(mode="after")
-    def _waits_agree(self) -> Self:
-        if self.retry_longest_s < self.retry_first_s:
-            raise ValueError(
-                f"retry_longest_s is {self.retry_longest_s:g}, which is under retry_first_s, "
-                f"{self.retry_first_s:g}"
-            )
-        return self
-
-
-class Vmc220Source(Section):
-    """The simulated VMC220 platform: renders face-milled plates (the paper's Table 6)."""
-
-    seed: int = Field(default=0, ge=0)
-    """The same seed renders the same plates."""
-    frames: int = Field(default=0, ge=0)
-    """Frames until the source ends; 0 never ends."""
-    rate_fps: float = Field(default=0, ge=0, le=1000)
-    """Frames per second; 0 is as fast as the device can."""
-    width_px: int = Field(default=PATCH_SIZE, ge=PATCH_SIZE, le=1280)
-    """Width of a frame in pixels."""
-    height_px: int = Field(default=PATCH_SIZE, ge=PATCH_SIZE, le=1280)
-    """Height of a frame in pixels."""
-    defect_share: float = Field(default=0.5, ge=0, le=1)
-    """Share of frames with a defect."""
-    spindle_rpm: list[Annotated[int, Field(ge=500, le=10000)]] = Field(
-        default=[2000, 2500, 3000], min_length=1
-    )
-    """Spindle speeds that occur, in revolutions per minute."""
-    depth_mm: list[Annotated[float, Field(ge=0.02, le=1)]] = Field(
-        default=[0.1, 0.15, 0.2], min_length=1
-    )
-    """Cutting depths that occur, in millimetres."""
-    feed_per_tooth_mm: list[Annotated[float, Field(ge=0.001, le=0.2)]] = Field(
-        default=[0.005, 0.01, 0.015], min_length=1
-    )
-    """Feeds per tooth that occur, in millimetres."""
-    light_elevation_deg: float = Field(default=42, ge=5, le=85)
-    """Angle of the ring light above the plate, in degrees; varies by 10 either way."""
-
-
-class Quality(Section):
-    """The frame-quality gate: a frame that fails it gets no verdict."""
-
-    min_sharpness: float = Field(default=0.001, ge=0, le=1)
-    """Least difference of neighbouring pixels, squared, over twice the variance: 0 is smooth,
-    1 is noise; 0 switches it off. Raise it towards what `millsight camera test` shows for a
-    sharp picture of your steel."""
-    min_contrast: float = Field(default=2.0, ge=0, le=128)
-    """Least standard deviation of the grey values, of 255; under it the picture is empty."""
-    max_dark_share: float = Field(default=0.9, ge=0, le=1)
-    """Largest share of pixels at grey value 4 or under; 1 switches it off."""
-    max_bright_share: float = Field(default=0.9, ge=0, le=1)
-    """Largest share of pixels at grey value 251 or over; 1 switches it off."""
-    frozen_after: int = Field(default=3, ge=0, le=1000)
-    """The picture is called frozen at this many identical frames in a row, 2 or more; 0 switches
-    it off."""
-
-    @model_validator(mode="after")
-    def _one_frame_is_not_frozen(self) -> Self:
-        if self.frozen_after == 1:
-            raise ValueError("frozen_after is 1, which calls every frame frozen; 0 or 2 and more")
-        return self
-
-
-class Camera(Section):
-    """Where frames come from."""
-
-    source: Literal["folder", "opencv", "vmc220"] = "vmc220"
-    """Kind of source; its own table below holds its settings."""
-    folder: FolderSource = FolderSource()
-    opencv: OpencvSource = OpencvSource()
-    vmc220: Vmc220Source = Vmc220Source()
-    quality: Quality = Quality()
 
 
 class Region(Section):
@@ -169,8 +57,23 @@ class Recipe(Section):
         default=["clean", "patch", "pitted_surface", "scratch"], min_length=2, max_length=256
     )
     """All classes, in the order of the network's outputs."""
-    pass_classes: list[Name] = ["clean"]
+    pass_classes: list[Name] = Field(default=["clean"])
     """The classes that are good; every other class fails the part."""
+    fail_classes: list[Name] = Field(default=[])
+    """The classes that fail the part. With a PLC every class must be in one of the two lists, so
+    that a new one is never OK or NG by accident; without one this may stay empty."""
+    index: int = Field(default=0, ge=0, le=65535)
+    """By which a PLC selects this recipe; 0: it cannot."""
+    parts: list[Name] = Field(default=[])
+    """Numbers of the parts that are judged by this recipe. Once any recipe names some, a part that
+    none names is NG."""
+    frames_per_part: int = Field(default=1, ge=1, le=1000)
+    """Frames taken of a triggered part; the worst of their verdicts is the part's."""
+    line_pattern: str | None = None
+    """What a line of the machine looks like that tells of such a part, where it is not
+    `machine.line.pattern`."""
+    thresholds: dict[Name, Annotated[float, Field(ge=0)]] = Field(default={})
+    """Scores above which patches predicted as a class are unsure, in place of the model's own."""
     regions: Literal["whole", "grid"] | Annotated[list[Region], Field(min_length=1)] = "whole"
     """Which parts of a frame are judged: the `whole` frame as one patch, a `grid` of
     200 × 200 pixel patches, or a list of `{x, y, width, height}` rectangles in pixels."""
@@ -181,6 +84,11 @@ class Recipe(Section):
     frame_height_px: int = Field(default=0, ge=0, le=16384)
     """Height a frame must have, in pixels. 0: any."""
 
+    @field_validator("line_pattern")
+    @classmethod
+    def _line_pattern_names_a_part(cls, value: str | None) -> str | None:
+        return value if value is None else check_pattern(value, groups=True)
+
     @model_validator(mode="after")
     def _classes_agree(self) -> Self:
         if len(set(self.classes)) != len(self.classes):
@@ -188,6 +96,12 @@ class Recipe(Section):
             raise ValueError(f"classes names {twice!r} twice")
         if unknown := [name for name in self.pass_classes if name not in self.classes]:
             raise ValueError(f"pass_classes names {unknown[0]!r}, which is not in recipe.classes")
+        if unknown := [name for name in self.fail_classes if name not in self.classes]:
+            raise ValueError(f"fail_classes names {unknown[0]!r}, which is not in recipe.classes")
+        if both := [name for name in self.fail_classes if name in self.pass_classes]:
+            raise ValueError(f"{both[0]!r} is in pass_classes and in fail_classes")
+        if unknown := [name for name in self.thresholds if name not in self.classes]:
+            raise ValueError(f"thresholds names {unknown[0]!r}, which is not in recipe.classes")
         return self
 
     @model_validator(mode="after")
@@ -239,6 +153,21 @@ class Keeping(Section):
     """Free space under which the pages warn that the disk is nearly full, in megabytes."""
 
 
+class Drift(Section):
+    """When pictures or scores are no longer what they were: a block of frames is compared with the
+    reference, the first blocks of a part and model."""
+
+    block_s: float = Field(default=300, ge=0, le=86400)
+    """Least duration of a block, in seconds."""
+    block_frames: int = Field(default=200, ge=10, le=1000000)
+    """Least number of judged frames in a block."""
+    reference_blocks: int = Field(default=288, ge=24, le=10000)
+    """Blocks that the reference grows to: 288 of five minutes are a day. The spread between them
+    is what counts as usual; until there are many, only large changes are noticed."""
+    quiet_blocks: int = Field(default=288, ge=0, le=100000)
+    """Blocks after an alarm within which another one of the same kind and part is not raised."""
+
+
 class Device(Section):
     """The box beside the machine."""
 
@@ -248,6 +177,9 @@ class Device(Section):
     """Folder for the store and the models. Relative paths start at the settings file."""
     threads: int = Field(default=1, ge=1, le=64)
     """Threads of one inference. One is fastest for this network."""
+    recipes: Path = Field(default=Path("recipes"), strict=False)
+    """Folder of the recipes besides the one in this file, one TOML file each; `millsight recipe`.
+    Relative paths start at the settings file."""
     live: Path | None = Field(default=None, strict=False)
     """File for what the live page shows, rewritten several times a second while somebody looks at
     it; a path in memory, such as `/run/millsight/live.db`, spares a flash disk. Default:
@@ -262,7 +194,9 @@ class Review(Section):
     password: `millsight people password`."""
     port: int = Field(default=8080, ge=1, le=65535)
     """TCP port of the pages."""
-    host_names: list[Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.:\[\]-]{1,253}$")]] = []
+    host_names: list[Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.:\[\]-]{1,253}$")]] = (
+        Field(default=[])
+    )
     """Names and addresses under which browsers elsewhere reach the pages; others are refused."""
     operators: list[Name] = Field(default=["operator"], min_length=1, max_length=100)
     """Names that an operator taps to say who is answering; `millsight people pin` gives a PIN."""
@@ -314,7 +248,7 @@ class Review(Section):
 class Publishing(Section):
     """How models are signed and rolled out to the devices of a recipe."""
 
-    first_devices: list[Name] = []
+    first_devices: list[Name] = Field(default=[])
     """Devices that get every new model at once, whatever the share."""
     first_percent: float = Field(default=100, ge=0, le=100)
     """Share of the devices that get a new model at once, in percent; `millsight trainer rollout`
@@ -455,7 +389,22 @@ class Settings(Section):
     recipe: Recipe = Recipe()
     asking: Asking = Asking()
     keeping: Keeping = Keeping()
+    drift: Drift = Drift()
+    machine: Machine = Machine()
+    plant: Plant = Plant()
     review: Review = Review()
     trainer: Trainer = Trainer()
     exchange: Exchange = Exchange()
     update: Update = Update()
+
+    @model_validator(mode="after")
+    def _a_plc_knows_every_class(self) -> Self:
+        recipe = self.recipe
+        mapped = {*recipe.pass_classes, *recipe.fail_classes}
+        missing = [name for name in recipe.classes if name not in mapped]
+        if self.machine.modbus.role != "off" and missing:
+            raise ValueError(
+                f"recipe {recipe.name!r}: {missing[0]!r} is neither in pass_classes nor in "
+                "fail_classes; a PLC must be told of every class whether it is OK or NG"
+            )
+        return self

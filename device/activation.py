@@ -53,12 +53,14 @@ def activate(
     file: Path,
     settings: Settings,
     reason: str,
+    recipe: str = "",
     also: Callable[[Model], None] | None = None,
 ) -> Model:
     """Check a model file, keep a copy under its id, and make it the model in use.
 
-    A power cut at any moment leaves either the old model in use or the new one whole. `also` is
-    done in the same transaction.
+    `settings` hold the recipe it is for; `recipe` is '' for that of the settings file, else its
+    name. A power cut at any moment leaves either the old model in use or the new one whole. `also`
+    is done in the same transaction.
 
     Raises:
         UserError: the file is no model for this recipe, or cannot be kept.
@@ -75,7 +77,7 @@ def activate(
     latency_ms = measure_latency(model)
     with explain_errors(data / STORE_FILE), db.atomic():
         add_model(db, model, latency_ms)
-        record_activation(db, model.id, reason)
+        record_activation(db, model.id, reason, recipe)
         if also is not None:
             also(model)
     return model

@@ -14,6 +14,7 @@ from cyclopts import App, Parameter
 from config.cli import Config
 from config.errors import UserError
 from config.load import load_settings
+from config.settings import Settings
 
 app = App(name="device", help="Inspect: run the loop, see its state, look at single images.")
 
@@ -149,7 +150,9 @@ def inspect(
 
 
 @app.command
-def activate(model: Path, config: Config = None, *, reason: str = "by hand") -> None:
+def activate(
+    model: Path, config: Config = None, *, reason: str = "by hand", recipe: str | None = None
+) -> None:
     """Check a model file and make it the model in use; a running loop takes it up at once.
 
     Parameters
@@ -160,13 +163,24 @@ def activate(model: Path, config: Config = None, *, reason: str = "by hand") -> 
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     reason
         Why, for the record.
+    recipe
+        The recipe it is for. Default: that of the settings file.
     """
+    from config.recipes import load_recipes  # noqa: PLC0415
     from device.activation import activate as bring_into_use  # noqa: PLC0415
     from device.store import open_store  # noqa: PLC0415
 
     settings = load_settings(config)
+    under: Settings | None = settings
+    if recipe is not None:
+        recipes = load_recipes(settings)
+        under = recipes.named(recipe)
+        if under is None:
+            raise UserError(f"{recipe}: no recipe; known: {', '.join(recipes.all())}")
+    assert under is not None
+    key = "" if under is settings or recipe is None else recipe
     db = open_store(settings.device.data)
-    print(f"{bring_into_use(db, model, settings, reason).id[:12]} in use")
+    print(f"{bring_into_use(db, model, under, reason, key).id[:12]} in use")
     db.close()
 
 
@@ -206,6 +220,91 @@ def models(config: Config = None) -> None:
     for model_id, reason in refused.items():
         print(f"! {model_id[:12]} refused: {reason}")
     db.close()
+
+
+@app.command
+def accuracy(
+    config: Config = None,
+    *,
+    model: str | None = None,
+    part: str | None = None,
+    as_json: Annotated[bool, Parameter("--json")] = False,
+) -> None:
+    """Estimate how often a model is right, from spot checks and answered questions.
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    model
+        Its id as `models` lists it, or the beginning of it. Default: the model in use.
+    part
+        Number of a part. Default: all.
+    as_json
+        Print JSON instead of text.
+    """
+    from device.accuracy_report import report_lines, report_object  # noqa: PLC0415
+    from device.estimate import accuracy as estimate  # noqa: PLC0415
+    from device.history import find_model  # noqa: PLC0415
+    from device.store import in_force, open_store  # noqa: PLC0415
+
+    settings = load_settings(config)
+    db = open_store(settings.device.data)
+    model_id = in_force(db).model_id if model is None else find_model(db, model).id
+    if model_id is None:
+        raise UserError(f"{settings.device.data}: no model in use yet; train and activate one")
+    found = estimate(db, model_id, settings.asking.k, part=part)
+    db.close()
+    if as_json:
+        print(json.dumps(report_object(model_id, part, found), indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(report_lines(model_id, part, found)))
+
+
+@app.command
+def drift(
+    config: Config = None,
+    *,
+    as_json: Annotated[bool, Parameter("--json")] = False,
+    reset: Annotated[bool, Parameter(negative="")] = False,
+    part: str | None = None,
+    who: str | None = None,
+) -> None:
+    """Show whether pictures or scores are no longer what they were, or take them as they are now.
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    as_json
+        Print JSON instead of text.
+    reset
+        What comes from now on is how it should be: the reference is recorded anew.
+    part
+        Number of the part whose reference is reset, "" for frames without one. Default: all.
+    who
+        Who decided the reset, for the audit trail.
+    """
+    from device import drift_log  # noqa: PLC0415
+    from device.drift_report import report_lines, report_object  # noqa: PLC0415
+    from device.store import in_force, open_store  # noqa: PLC0415
+
+    settings = load_settings(config)
+    if reset and not (who or "").strip():
+        raise UserError("--who: missing; name who decided that the reference is recorded anew")
+    if not reset and (part is not None or who is not None):
+        raise UserError("--part, --who: they go with --reset")
+    db = open_store(settings.device.data)
+    recipe = settings.recipe.name
+    if reset:
+        drift_log.reset(db, recipe, part, who or "")
+    model_id = in_force(db).model_id or ""
+    found = report_object(db, settings, model_id)
+    db.close()
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(report_lines(found)))
 
 
 @app.command

@@ -13,7 +13,6 @@ from sqlite_utils import Database
 from device.kls import LEAST_BIN, MOST_BIN, bin_edge
 from device.shifts import Shift
 from device.statistics import Agreement, Rating, agreement
-from device.store import CANT_TELL, CLASS, SOMETHING_NEW, UNDONE
 
 MINUTE_NS = 60 * 10**9
 HOUR_NS = 60 * MINUTE_NS
@@ -23,10 +22,6 @@ USUAL_HOURS = 48
 """How far before a shift the scores are taken that its own are held against: every shift twice."""
 AGREEMENT_NS = 28 * 24 * HOUR_NS
 """How far back repeated questions count: people, and what they learnt, change."""
-
-
-LATEST, LOOKED_AT = 2000, 10_000
-"""Spot checks that accuracy is estimated from: more would hardly narrow it, and hide a drift."""
 
 
 class Choice(NamedTuple):
@@ -193,64 +188,6 @@ def scores(db: Database, model_id: str, choice: Choice) -> list[ScoresOf]:
 
     now, usual = patches_of(begin, end), patches_of(begin - USUAL_HOURS, begin)
     return [ScoresOf(name, now[name], threshold, usual[name]) for name, threshold in thresholds]
-
-
-class Audited(NamedTuple):
-    """What operators said of a model's spot checks."""
-
-    right: int
-    total: int
-    """Spot checks with an answer that tells whether the model was right."""
-    cant_tell: int
-    undone: int
-
-
-def audited(
-    db: Database, model_id: str, part: str | None = None, class_name: str | None = None
-) -> Audited:
-    """Compare what a model predicted of patches drawn by chance with their last answers.
-
-    Of the `LATEST` that have an answer, among the `LOOKED_AT` last ones.
-    Something new is an answer that the model was wrong. A patch whose near-identical one was
-    asked about instead has that one's answer. Repeats are left out.
-    """
-    rows = db.execute(
-        """
-        SELECT answer, same, count(*) FROM (
-            SELECT l.answer, l.class = checks.predicted AS same
-            FROM (
-                SELECT id, cycle, frame_id, patch_id, predicted, alike
-                FROM flags INDEXED BY flags_audit
-                -- no frame of a model is in a cycle from before it first came
-                WHERE reason = 'audit'
-                    AND cycle >= (SELECT min(id) FROM cycles WHERE reason LIKE :first)
-                ORDER BY cycle DESC, id DESC LIMIT :looked_at
-            ) checks
-            CROSS JOIN frames r INDEXED BY frames_facts ON r.id = checks.frame_id
-            CROSS JOIN labels l ON l.rowid = (
-                SELECT max(rowid) FROM labels
-                WHERE patch_id = coalesce(checks.alike, checks.patch_id) AND NOT repeat)
-            WHERE r.model_id = :model
-                AND (:part IS NULL OR r.part = :part)
-                AND (:class IS NULL OR checks.predicted = :class)
-            ORDER BY checks.cycle DESC, checks.id DESC LIMIT :latest)
-        GROUP BY 1, 2
-        """,
-        {
-            "model": model_id,
-            "first": f"model {model_id[:12]}:%",
-            "part": part,
-            "class": class_name,
-            "latest": LATEST,
-            "looked_at": LOOKED_AT,
-        },
-    )
-    kinds: Counter[tuple[str, bool]] = Counter()
-    for answer, same, count in rows:
-        kinds[answer, answer == CLASS and bool(same)] += count
-    right = kinds[CLASS, True]
-    wrong = kinds[CLASS, False] + kinds[SOMETHING_NEW, False]
-    return Audited(right, right + wrong, kinds[CANT_TELL, False], kinds[UNDONE, False])
 
 
 def operators_agreement(db: Database, now_ns: int) -> Agreement:

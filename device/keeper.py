@@ -12,6 +12,7 @@ import queue
 import sqlite3
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 from camera.source import Event, Frame, Report
 from config.settings import PATCH_SIZE, Region, Settings
 from device.clock import stamp
+from device.drift_log import EndedBlock, add_block
+from device.parts import Part, add_part, choose_recipe
 from device.store import (
     STORE_FILE,
     Counted,
@@ -28,6 +31,7 @@ from device.store import (
     add_counts,
     add_event,
     add_scores,
+    begin_lot,
     encode_jpeg,
     encode_png,
     explain_errors,
@@ -89,7 +93,25 @@ class Counts:
     judged: list[Judging] = field(default_factory=list)
 
 
-Item: TypeAlias = KeptFrame | Counts | Event
+@dataclass(frozen=True, slots=True)
+class LotBegun:
+    """The machine named another part or lot than before."""
+
+    part: str
+    lot: str
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeChosen:
+    """The machine chose another recipe."""
+
+    recipe: str
+    who: str
+
+
+Item: TypeAlias = KeptFrame | Counts | EndedBlock | Event | Part | LotBegun | RecipeChosen
+Row: TypeAlias = Counts | EndedBlock | Event | Part | LotBegun | RecipeChosen
 Encoded: TypeAlias = tuple[KeptFrame, bytes | None, list[bytes]]
 """A frame with its JPEG, where it has one, and the PNGs of its kept patches."""
 
@@ -103,6 +125,8 @@ class Keeper:
         self._device = settings.device.name
         self._report = report
         self._queue: queue.Queue[Item | None] = queue.Queue(WAITING_ITEMS)
+        self._said: list[Event] = []
+        """What the last transaction found, to be reported once it is committed."""
         self._closing = threading.Event()
         self.paused = threading.Event()
         """Set while the disk takes nothing."""
@@ -164,6 +188,8 @@ class Keeper:
         if self.paused.is_set():
             self.paused.clear()
             self._report(Event("keeping", "the disk takes flagged patches again"))
+        for event in self._said:
+            self._report(event)
         if any(isinstance(item, Counts) for item in group):
             self._watch()
         for item in group:
@@ -182,8 +208,9 @@ class Keeper:
         if event is not None:
             self._report(event)
 
-    def _commit(self, group: list[Encoded | Counts | Event]) -> Exception | None:
+    def _commit(self, group: Sequence[Encoded | Row]) -> Exception | None:
         """Store a group in one transaction; what went wrong, if anything did."""
+        self._said = []
         try:
             with explain_errors(self._folder / STORE_FILE), self._db.atomic():
                 for item in group:
@@ -198,8 +225,22 @@ class Keeper:
         jpeg = None if whole else encode_jpeg(image)
         return kept, jpeg, [encode_png(patch.pixels) for patch in kept.patches]
 
-    def _insert(self, item: Encoded | Counts | Event) -> None:
+    def _insert(self, item: Encoded | Row) -> None:
         db = self._db
+        if isinstance(item, EndedBlock):
+            for event in add_block(db, item, self._settings.drift):
+                add_event(db, event.kind, event.text)
+                self._said.append(event)
+            return
+        if isinstance(item, Part):
+            add_part(db, item)
+            return
+        if isinstance(item, LotBegun):
+            begin_lot(db, item.part, item.lot, item.who)
+            return
+        if isinstance(item, RecipeChosen):
+            choose_recipe(db, item.recipe, item.who)
+            return
         if isinstance(item, Event):
             add_event(db, item.kind, item.text)
             return

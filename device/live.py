@@ -156,9 +156,9 @@ class LiveWriter:
                 return
 
 
-def thumbnail(image: NDArray[np.uint8]) -> bytes:
-    """A small JPEG of a frame, uint8 [H, W]."""
-    scale = THUMBNAIL / max(image.shape)
+def thumbnail(image: NDArray[np.uint8], side: int = THUMBNAIL) -> bytes:
+    """A small JPEG of a frame, uint8 [H, W], whose longest side is at most `side` pixels."""
+    scale = side / max(image.shape)
     if scale < 1:
         image = np.asarray(
             cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8

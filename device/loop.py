@@ -4,6 +4,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,30 +17,32 @@ from camera.quality import QualityGate
 from camera.source import Event, Report, Source
 from config.errors import UserError
 from config.settings import Settings
-from device.asking import Asker
 from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
 from device.kls import score_bins
 from device.live import LiveWriter, Shown
 from device.model import Model
-from device.patches import Cut, Cutter, patch_id
+from device.patches import Cut, patch_id
+from device.recipe_book import Loaded, RecipeBook
 from device.store import (
     STORE_FILE,
     Counted,
-    InForce,
     Scored,
     explain_errors,
-    in_force,
     open_store,
     record_settings,
 )
-from device.swap import ModelLoader
 from device.update.probation import Judging
 from device.verdict import Verdict, frame_verdict, judge
 
+if TYPE_CHECKING:
+    from device.part_work import PartWork
+
 FRAMES_AT_ONCE = 8
 """Most frames scored together, where that many wait."""
-LOOK_EVERY_S = 0.5
-"""How often the loop looks for a new model or cycle."""
+LOOK_EVERY_S = 0.1
+"""How often the loop looks for a new model, cycle or recipe."""
+IDLE_S = 0.05
+"""So long the loop waits for a frame before it looks."""
 COUNT_EVERY_S = 5.0
 """How often counters and heartbeat are stored: what a power cut may lose."""
 
@@ -55,7 +59,7 @@ class Summary:
     not_kept: int = 0
     """Flags given up because the disk had no room."""
     dropped: int = 0
-    """Frames of a live camera that nobody had time for."""
+    """Frames that nobody had time for, or that were lost on their way."""
     seconds: float = 0.0
     """From the first frame to the last."""
 
@@ -99,8 +103,9 @@ class RateLimit:
 class InspectionLoop:
     """Judges the frames of a source until it ends or `stop` is called.
 
-    It owns the model in use and the counters; an `Asker` chooses the questions, a `Keeper` thread
-    writes. A new model or cycle is taken up between two frames.
+    It owns the counters; a `RecipeBook` holds recipes, models and questions, a `Keeper` thread
+    writes. A new model, cycle or recipe is taken up between two frames. Where a machine triggers,
+    a `PartWork` gathers the frames of each part into its one answer.
     """
 
     def __init__(
@@ -118,25 +123,29 @@ class InspectionLoop:
         self._settings = settings
         self._report = report
         self._on_frame = on_frame
+        self._parts: PartWork | None = None
         self._live = LiveWriter(settings)
         self._keeper = Keeper(settings, self._say)
-        self._loader = ModelLoader(settings)
         source = (
             open_source(settings.camera, settings.recipe.classes, self._event)
             if make_source is None
             else make_source(self._event)
         )
-        self._capture = Capture(source, QualityGate(settings.camera.quality))
-        self._cutter = Cutter(settings.recipe)
+        self._book = RecipeBook(settings, self._event)
+        if settings.machine.trigger != "free":
+            self._parts = _part_work(settings, self._book, self._keeper, self._event)
+        self._capture = Capture(
+            source,
+            QualityGate(settings.camera.quality),
+            None if self._parts is None else self._parts.machine,
+        )
+        self._recipe = settings.recipe.name
         self._counts: Counter[Counted] = Counter()
-        self._bins: Counter[tuple[int, int]] = Counter()
         self._scores: Counter[Scored] = Counter()
         self._defects = RateLimit(settings.keeping.defects_per_minute)
-        self._wrong_sizes: set[tuple[int, ...]] = set()
-        self._model: Model | None = None
+        self._wrong_sizes: set[tuple[str, tuple[int, ...]]] = set()
         self._judging: list[Judging] = []
         self._handed_over = time.monotonic()
-        self._now = InForce(0, None, 0, "", "")
         self.summary = Summary()
 
     def stop(self) -> None:
@@ -159,68 +168,78 @@ class InspectionLoop:
         self._live.start()
         began = looked = counted = time.monotonic()
         try:
-            asker = self._follow(db, None)
-            for batch in self._capture.batches(FRAMES_AT_ONCE):
+            self._follow(db, first=True)
+            if self._parts is not None:
+                self._parts.start(self._capture.adapt)
+            for batch in self._capture.batches(FRAMES_AT_ONCE, IDLE_S):
                 now = time.monotonic()
                 if not self.summary.frames:
                     began = now
                 if now - looked > LOOK_EVERY_S:
-                    asker = self._follow(db, asker)
+                    self._follow(db)
                     looked = now
-                self._inspect(batch, asker)
-                self.summary.seconds = time.monotonic() - began
+                for one, frames in groupby(batch, self._recipe_of):
+                    self._inspect(list(frames), one)
+                if self._parts is not None:
+                    self._parts.record()
+                if batch:
+                    self.summary.seconds = time.monotonic() - began
+                self._end_blocks(now)
                 if now - counted > COUNT_EVERY_S:
                     self._hand_over_counts("running")
                     counted = now
         finally:
+            if self._parts is not None:
+                self._parts.close()
             self._hand_over_counts("stopped")
             self._keeper.close()
             self._live.close()
-            self._loader.close()
+            self._book.close()
             db.close()
         return self.summary
 
-    def _follow(self, db: Database, asker: Asker | None) -> Asker:
-        """Take up the model and the cycle that the store says are in force.
-
-        A new model is loaded on another thread while frames are judged with the present one; then
-        model, activation and cycle change together.
-        """
-        data = self._settings.device.data
+    def _follow(self, db: Database, *, first: bool = False) -> None:
+        """Take up the recipe, model and cycle that files and store say are in force."""
+        for one in self._book.all():
+            self._gather_scores(one)  # of the model and part until now
         try:
-            with explain_errors(data / STORE_FILE):
-                now = in_force(db)
+            changed = self._book.follow(db)
         except UserError as error:
-            if asker is None:
+            if first:
                 raise
             self._report(Event("store", str(error)))
-            return asker
-        self._gather_scores()  # of the model and part until now
-        if now.activation != self._now.activation and now.model_id is not None:
-            self._loader.want(now.activation, now.model_id)
-            model = self._loader.get(wait=asker is None)
-            if model is None:  # not loaded yet
-                old = self._now
-                now = old._replace(part=now.part, lot=now.lot)
-            elif isinstance(model, UserError):
-                # The running model stays; without one the cold start goes on.
-                self._event(Event("model-refused", str(model)))
-            else:
-                self._model = model
-                self._event(Event("model", f"{model.id[:12]} in use"))
-        self._now = now
-        model_id = None if self._model is None else self._model.id
-        self._live.tell(model=model_id, part=now.part, lot=now.lot)
-        if asker is None or now.cycle != asker.cycle:
-            classes = None if self._model is None else self._model.metadata.classes
-            return Asker(self._settings, db, now.cycle, classes)
-        return asker
+            return
+        if self._parts is not None:
+            self._parts.follow()
+        now = self._book.now
+        if now.name != self._recipe:
+            self._recipe = now.name
+            self._event(Event("recipe", f"{now.name} in force"))
+            self._capture.adapt(now.settings.camera)
+        elif not changed:
+            return
+        model_id = None if now.model is None else now.model.id
+        part, lot = now.now.part, now.now.lot
+        self._live.tell(model=model_id, recipe=now.name, part=part, lot=lot)
 
-    def _inspect(self, batch: list[Captured], asker: Asker) -> None:
-        """Judge the frames that wait, scoring all their patches together."""
-        cuts = [self._cutter.cut(c.frame.image) if c.fault is None else None for c in batch]
+    def _end_blocks(self, now: float) -> None:
+        """Hand over the blocks that drift is told by, where they are long enough."""
+        for one in self._book.all():
+            if (block := one.watch.ended(now)) is not None:
+                self._keeper.put(block)
+
+    def _recipe_of(self, captured: Captured) -> Loaded:
+        """The recipe that a frame is judged by."""
+        found = None
+        if self._parts is not None:
+            found = self._parts.recipe_of(captured)
+        return found or self._book.now
+
+    def _inspect(self, batch: list[Captured], one: Loaded) -> None:
+        """Judge the frames that wait by a recipe, scoring all their patches together."""
+        cuts = [one.cutter.cut(c.frame.image) if c.fault is None else None for c in batch]
         good = [cut.patches for cut in cuts if cut is not None and cut.regions]
-        model = self._model
+        model, asker = one.model, one.asker
         judged = None
         predicted, scores, unsure = [], [], []
         if good and model is not None:
@@ -228,9 +247,8 @@ class InspectionLoop:
             judged = judge(model, good[0] if len(good) == 1 else np.concatenate(good))
             self._judging_of(model).seconds += time.perf_counter() - began
             self._judging_of(model).patches += len(judged.predicted)
-            self._bins.update(
-                zip(judged.predicted.tolist(), score_bins(judged.scores).tolist(), strict=True)
-            )
+            bins = score_bins(judged.scores)
+            one.bins.update(zip(judged.predicted.tolist(), bins.tolist(), strict=True))
             # Python's own numbers: for the few patches of a frame they are faster than arrays.
             predicted, scores, unsure = (
                 array.tolist() for array in (judged.predicted, judged.scores, judged.unsure)
@@ -238,15 +256,16 @@ class InspectionLoop:
         stop = 0
         for captured, cut in zip(batch, cuts, strict=True):
             if cut is None:
-                self._conclude(captured, captured.fault, None, None)
+                self._conclude(captured, one, captured.fault, None)
                 continue
             if not cut.regions:
-                self._report_size(captured.frame.image.shape)
-                self._conclude(captured, "size", None, None)
+                self._report_size(captured.frame.image.shape, one)
+                self._conclude(captured, one, "size", None)
                 continue
             if judged is None or model is None:
-                self._conclude(captured, None, "unsure", None)
-                self._keep(captured, "unsure", None, asker, asker.choose_cold(*cut))
+                one.watch.see(captured, None, None)
+                self._conclude(captured, one, None, "unsure")
+                self._keep(captured, one, "unsure", None, asker.choose_cold(*cut))
                 continue
             part = slice(stop, stop := stop + len(cut.regions))
             verdict, index = frame_verdict(predicted[part], unsure[part], model.passes)
@@ -254,7 +273,8 @@ class InspectionLoop:
             noted.frames += 1
             noted.unsure += verdict == "unsure"
             name = model.metadata.classes[index] if index >= 0 else None
-            self._conclude(captured, None, verdict, name)
+            one.watch.see(captured, judged.predicted[part], bins[part])
+            self._conclude(captured, one, None, verdict, index)
             log_p = judged.log_probabilities[part]
             kept = asker.choose(*cut, predicted[part], scores[part], log_p)
             if verdict == "fail" and self._defects.allows(captured.frame.monotonic_ns):
@@ -262,7 +282,7 @@ class InspectionLoop:
                     i for i, c in enumerate(predicted[part]) if c == index and not unsure[part][i]
                 )
                 kept.append(self._defect(cut, i, model, scores[part][i], log_p[i]))
-            self._keep(captured, verdict, name, asker, kept)
+            self._keep(captured, one, verdict, name, kept)
 
     def _defect(
         self, cut: Cut, i: int, model: Model, score: float, log_p: NDArray[np.float32]
@@ -282,23 +302,22 @@ class InspectionLoop:
     def _keep(
         self,
         captured: Captured,
+        one: Loaded,
         verdict: Verdict,
         name: str | None,
-        asker: Asker,
         patches: list[KeptPatch],
     ) -> None:
         if not patches:
             return
-        model_id = None if self._model is None else self._model.id
-        recipe = self._settings.recipe.name
+        part, lot = self._part_of(captured, one)
         if self._keeper.put(
             KeptFrame(
                 captured.frame,
-                recipe,
-                self._now.part,
-                self._now.lot,
-                asker.cycle,
-                model_id,
+                one.name,
+                part,
+                lot,
+                one.asker.cycle,
+                None if one.model is None else one.model.id,
                 verdict,
                 name,
                 patches,
@@ -308,15 +327,28 @@ class InspectionLoop:
         else:
             self.summary.not_kept += len(patches)
 
+    def _part_of(self, captured: Captured, one: Loaded) -> tuple[str, str]:
+        """Numbers of part and lot: as the machine named them, or else as they were begun."""
+        if self._parts is not None and (named := self._parts.names_of(captured)):
+            return named
+        return one.now.part, one.now.lot
+
     def _conclude(
-        self, captured: Captured, fault: str | None, verdict: Verdict | None, name: str | None
+        self,
+        captured: Captured,
+        one: Loaded,
+        fault: str | None,
+        verdict: Verdict | None,
+        index: int = -1,
     ) -> None:
         """Count a frame, and hand its verdict on."""
         minute = captured.frame.wall_ns // 60_000_000_000
-        model_id = "" if self._model is None else self._model.id
+        name = None if index < 0 or one.model is None else one.model.metadata.classes[index]
+        model_id = "" if one.model is None else one.model.id
         what = (verdict or "fault", fault or name or "")
-        recipe, now = self._settings.recipe.name, self._now
-        self._counts[minute, model_id, recipe, *what, now.part, now.lot] += 1
+        if self._parts is not None:  # first of all: somebody waits for it
+            self._parts.take(captured, *what, index, judged=one.model is not None)
+        self._counts[minute, model_id, one.name, *what, *self._part_of(captured, one)] += 1
         self.summary.frames += 1
         self.summary.verdicts[what[0]] += 1
         self._live.show(Shown(what[0], what[1], captured.frame.image))
@@ -329,19 +361,20 @@ class InspectionLoop:
             self._judging.append(Judging(model.id))
         return self._judging[-1]
 
-    def _gather_scores(self) -> None:
+    def _gather_scores(self, one: Loaded) -> None:
         """Put the scores counted so far down to the present hour, model and part."""
-        if self._model is None or not self._bins:
+        if one.model is None or not one.bins:
             return
         hour = time.time_ns() // 3_600_000_000_000
-        classes = self._model.metadata.classes
-        for (c, number), patches in self._bins.items():
-            self._scores[hour, self._model.id, classes[c], self._now.part, number] += patches
-            self._judging_of(self._model).mix[classes[c]] += patches
-        self._bins.clear()
+        classes = one.model.metadata.classes
+        for (c, number), patches in one.bins.items():
+            self._scores[hour, one.model.id, classes[c], one.now.part, number] += patches
+            self._judging_of(one.model).mix[classes[c]] += patches
+        one.bins.clear()
 
     def _hand_over_counts(self, activity: str) -> None:
-        self._gather_scores()
+        for one in self._book.all():
+            self._gather_scores(one)
         summary = self.summary
         summary.dropped = self._capture.dropped
         state = {
@@ -351,7 +384,7 @@ class InspectionLoop:
             "dropped": summary.dropped,
             "not_kept": summary.not_kept,
             "source": self._settings.camera.source,
-            "recipe": self._settings.recipe.name,
+            "recipe": self._recipe,
             "wall_ns": time.time_ns(),
         }
         # Else count on until the disk has room.
@@ -369,17 +402,28 @@ class InspectionLoop:
 
     def _event(self, event: Event) -> None:
         """Report what happened, and store it."""
+        if self._parts is not None:
+            self._parts.note(event)
         self._say(event)
         self._keeper.put(event)
 
-    def _report_size(self, shape: tuple[int, ...]) -> None:
+    def _report_size(self, shape: tuple[int, ...], one: Loaded) -> None:
         """Say once per size that frames of it cannot be judged."""
-        if shape in self._wrong_sizes:
+        if (one.name, shape) in self._wrong_sizes:
             return
-        self._wrong_sizes.add(shape)
+        self._wrong_sizes.add((one.name, shape))
         text = (
             f"frames of {shape[1]} × {shape[0]} pixels do not fit recipe "
-            f"{self._settings.recipe.name!r}: they get no verdict; mend recipe.regions, "
+            f"{one.name!r}: they get no verdict; mend recipe.regions, "
             "recipe.frame_width_px, recipe.frame_height_px, or the camera"
         )
         self._event(Event("size", text))
+
+
+def _part_work(
+    settings: Settings, book: RecipeBook, keeper: Keeper, event: Callable[[Event], None]
+) -> "PartWork":
+    """What a machine that triggers needs; loaded only for it, for its Modbus takes time to load."""
+    from device.part_work import PartWork  # noqa: PLC0415
+
+    return PartWork(settings, book, keeper, event)

@@ -7,7 +7,8 @@ the graph. Everything else is one JSON document in the file's metadata: `ModelMe
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -134,6 +135,15 @@ class Model:
     def passes(self) -> list[bool]:
         """Whether each class is good."""
         return [name in self.metadata.pass_classes for name in self.metadata.classes]
+
+    def with_thresholds(self, thresholds: Mapping[str, float]) -> "Model":
+        """The same model with other thresholds, for the classes that are named."""
+        if not thresholds:
+            return self
+        said = self.metadata
+        pairs = zip(said.classes, said.thresholds, strict=True)
+        mixed = [thresholds.get(name, own) for name, own in pairs]
+        return replace(self, metadata=said.model_copy(update={"thresholds": mixed}))
 
     def log_probabilities(self, patches: Patches) -> NDArray[np.float32]:
         """Judge patches, uint8 [N, 200, 200]: float32 [N, C]."""

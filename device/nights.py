@@ -3,7 +3,6 @@
 import contextlib
 import json
 import sqlite3
-from pathlib import Path
 from typing import NamedTuple
 
 from config.settings import Settings
@@ -36,17 +35,12 @@ class Night(NamedTuple):
         return [criterion for criterion in self.criteria if not criterion.passed]
 
 
-def trainer_folder(settings: Settings) -> Path:
-    """Where the trainer's store is, if the trainer is on this machine."""
-    return settings.device.data / "trainer"
-
-
 def last_night(settings: Settings) -> Night | None:
     """The last finished night of the recipe; None: there was none, or the trainer is elsewhere.
 
     Reads only: the store is the trainer's, and a night may be writing it.
     """
-    path = trainer_folder(settings) / STORE_FILE
+    path = settings.trainer.data / STORE_FILE
     if not path.is_file():
         return None
     address = f"{path.absolute().as_uri()}?mode=ro"

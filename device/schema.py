@@ -337,7 +337,7 @@ def m005_updates(db: Database) -> None:
             judging_s REAL NOT NULL DEFAULT 0, -- spent judging `patches` of them
             patches INTEGER NOT NULL DEFAULT 0,
             mix TEXT NOT NULL DEFAULT '{{}}',    -- JSON: patches per predicted class
-            ended TEXT             -- passed, failed, superseded; NULL: it runs
+            ended TEXT             -- passed, failed; NULL: not by itself
         ) STRICT;
         CREATE TABLE refused (     -- models that are not taken from the exchange
             model_id TEXT PRIMARY KEY,
@@ -388,6 +388,97 @@ def m006_nights(db: Database) -> None:
             reason TEXT NOT NULL,    -- disputed, suspicious, unknown class
             {STAMP},
             PRIMARY KEY (patch_id, label_id)
+        ) STRICT
+    """.split(";\n"):
+        db.execute(statement)
+
+
+@migrations()
+def m007_drift(db: Database) -> None:
+    """Blocks of frames, what moved between them, and pictures from before and after."""
+    for statement in f"""
+        CREATE TABLE drift_blocks ( -- some minutes of judged frames of one part and model
+            id INTEGER PRIMARY KEY,
+            {STAMP},                  -- when it ended
+            recipe TEXT NOT NULL,
+            part TEXT NOT NULL,
+            model_id TEXT NOT NULL,   -- '': there was no model
+            frames INTEGER NOT NULL,
+            light REAL NOT NULL,      -- mean logarithms: of the grey mean,
+            contrast REAL NOT NULL,   -- of contrast over grey mean,
+            sharpness REAL NOT NULL,  -- of sharpness
+            scores TEXT NOT NULL,     -- JSON, per class a list of [bin, patches]
+            frames_reference INTEGER NOT NULL DEFAULT 0, -- 1: later frames are compared with it
+            scores_reference INTEGER NOT NULL DEFAULT 0  -- 1: later scores of its model are
+        ) STRICT;
+        CREATE INDEX drift_blocks_part ON drift_blocks (recipe, part, id);
+        CREATE TABLE drift_pictures ( -- of the last blocks, of references and of alarms
+            block INTEGER NOT NULL REFERENCES drift_blocks(id),
+            what TEXT NOT NULL,       -- usual: the block's first frame; odd: its highest score
+            jpeg BLOB NOT NULL,
+            PRIMARY KEY (block, what)
+        ) STRICT;
+        CREATE TABLE drift_alarms (
+            id INTEGER PRIMARY KEY,
+            {STAMP},
+            recipe TEXT NOT NULL,
+            part TEXT NOT NULL,
+            model_id TEXT NOT NULL,
+            kind TEXT NOT NULL,       -- light, lens, material, new surface
+            moved TEXT NOT NULL,      -- JSON, a list of device.drift.Moved
+            block INTEGER NOT NULL REFERENCES drift_blocks(id), -- the last one before it
+            before TEXT NOT NULL,     -- JSON, blocks with pictures
+            after TEXT NOT NULL,      -- JSON, blocks with pictures
+            ended_ns INTEGER          -- wall clock; NULL: it lasts
+        ) STRICT;
+        CREATE TABLE drift_resets (   -- what comes after one is the new reference
+            id INTEGER PRIMARY KEY,
+            {STAMP},
+            recipe TEXT NOT NULL,
+            part TEXT,                -- NULL: every part
+            block INTEGER NOT NULL,   -- the last one before it
+            who TEXT NOT NULL
+        ) STRICT
+    """.split(";\n"):
+        db.execute(statement)
+
+
+@migrations()
+def m008_machine(db: Database) -> None:
+    """Parts and their answers; recipes beside that of the settings file, each with its own model.
+
+    In `activations` and `cycles` the recipe of the settings file is '', others go by their name.
+    """
+    for statement in f"""
+        CREATE TABLE parts (       -- triggered parts: exactly one verdict each
+            id INTEGER PRIMARY KEY,
+            number INTEGER NOT NULL, -- the PLC's, or counted up
+            part TEXT NOT NULL,
+            lot TEXT NOT NULL,
+            tool TEXT NOT NULL,      -- tool life, as the machine told it
+            recipe TEXT NOT NULL,
+            model_id TEXT NOT NULL,  -- '': there was no model
+            verdict TEXT NOT NULL,   -- pass, fail, unsure, fault
+            class TEXT NOT NULL,     -- class or fault of the picture; '': neither
+            code INTEGER NOT NULL,   -- device.machine.codes; 0: no error
+            took_ms REAL NOT NULL,   -- from the trigger to the answer
+            {STAMP}                  -- of the trigger
+        ) STRICT;
+        CREATE INDEX parts_lot ON parts (lot, part);
+        CREATE INDEX parts_wall ON parts (wall_ns);
+        ALTER TABLE activations ADD COLUMN recipe TEXT NOT NULL DEFAULT '';
+        ALTER TABLE cycles ADD COLUMN recipe TEXT NOT NULL DEFAULT '';
+        CREATE TABLE recipe_choices ( -- the last row is the recipe in force
+            id INTEGER PRIMARY KEY,
+            recipe TEXT NOT NULL,
+            who TEXT NOT NULL,       -- a person, `plc` or `line`
+            {STAMP}
+        ) STRICT;
+        CREATE TABLE recipe_texts ( -- the last row of a name is what its file held
+            id INTEGER PRIMARY KEY,
+            recipe TEXT NOT NULL,
+            toml TEXT NOT NULL,      -- '': the file was removed
+            {STAMP}
         ) STRICT
     """.split(";\n"):
         db.execute(statement)

@@ -3,11 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from statistics import NormalDist
 from typing import NamedTuple
-
-Z_95 = NormalDist().inv_cdf(0.975)
-"""The normal quantile of a two-sided 95 % interval, 1.96."""
 
 
 class Interval(NamedTuple):
@@ -17,21 +13,63 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(right: int, total: int) -> Interval:
-    """The 95 % score interval of Wilson (1927) for a share of which `right` of `total` were seen.
+def clopper_pearson(right: float, total: float) -> Interval:
+    """The exact 95 % interval of Clopper and Pearson (1934), also for fractional counts.
 
-    With p = right/total: (p + z²/2n ± z·√(p(1-p)/n + z²/4n²)) / (1 + z²/n). Unlike p ± 1.96·σ it
-    stays within 0 and 1 and does not shrink to nothing where all or none were right. Nothing
-    seen: from 0 to 1.
+    From the 2.5 % quantile of Beta(right, total - right + 1) to the 97.5 % quantile of
+    Beta(right + 1, total - right). Unlike Wilson's score interval it holds the truth at least so
+    often whatever it is, also where errors are rare and counts tiny; fractional counts are those
+    of an effective sample size (Korn and Graubard 1998). Nothing seen: from 0 to 1.
     """
-    if total == 0:
+    if total <= 0:
         return Interval(0.0, 1.0)
-    p, zz = right / total, Z_95**2 / total
-    middle = p + zz / 2
-    half = Z_95 * math.sqrt(p * (1 - p) / total + zz / (4 * total))
-    low, high = ((middle + sign * half) / (1 + zz) for sign in (-1, 1))
-    # At the ends the formula is exactly 0 or 1, but for rounding.
-    return Interval(0.0 if right == 0 else low, 1.0 if right == total else high)
+    wrong = total - right
+    low = beta_quantile(0.025, right, wrong + 1) if right > 0 else 0.0
+    high = beta_quantile(0.975, right + 1, wrong) if wrong > 0 else 1.0
+    return Interval(low, high)
+
+
+def beta_quantile(p: float, a: float, b: float) -> float:
+    """The value under which a Beta(a, b) variable is with probability p, to 1e-9."""
+    low, high = 0.0, 1.0
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        low, high = (middle, high) if beta_cdf(middle, a, b) < p else (low, middle)
+    return (low + high) / 2
+
+
+def beta_cdf(x: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function I_x(a, b), for a, b > 0 and x from 0 to 1.
+
+    By its continued fraction (DLMF 8.17.22), which converges fast for x < (a + 1) / (a + b + 2);
+    beyond by I_x(a, b) = 1 - I_{1-x}(b, a).
+    """
+    if not 0 < x < 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _beta_fraction(1 - x, b, a)
+    return _beta_fraction(x, a, b)
+
+
+def _beta_fraction(x: float, a: float, b: float) -> float:
+    front = math.exp(
+        a * math.log(x) + b * math.log1p(-x) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    )
+    # Lentz's method: numerators and denominators grow out of all bounds, their ratios do not.
+    tiny = 1e-300
+    fraction, upper, lower = 1.0, 1.0, 0.0
+    for step in range(1, 10_000):
+        m = step // 2
+        if step % 2:
+            factor = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        else:
+            factor = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        lower = 1 / ((1 + factor * lower) or tiny)
+        upper = (1 + factor / upper) or tiny
+        fraction *= upper * lower
+        if abs(upper * lower - 1) < 1e-12:
+            break
+    return front / (a * fraction)
 
 
 def cohen_kappa(pairs: Sequence[tuple[Hashable, Hashable]]) -> float | None:

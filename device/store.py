@@ -11,7 +11,7 @@ import os
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
@@ -152,15 +152,18 @@ def add_model(db: Database, model: Model, latency_ms: float | None = None) -> No
             )
 
 
-def record_activation(db: Database, model_id: str, reason: str) -> None:
-    """Make a recorded model the one in use; the cycle of questions begins anew with it."""
+def record_activation(db: Database, model_id: str, reason: str, recipe: str = "") -> None:
+    """Make a recorded model the one in use; the cycle of questions begins anew with it.
+
+    `recipe` is '' for that of the settings file, else its name.
+    """
     with db.atomic():
         db.execute(
-            "INSERT INTO activations (model_id, reason, wall_ns, monotonic_ns, boot_id, clock_ok) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            [model_id, reason, *stamp()],
+            "INSERT INTO activations (model_id, reason, recipe, wall_ns, monotonic_ns, boot_id, "
+            "clock_ok) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [model_id, reason, recipe, *stamp()],
         )
-        start_cycle(db, f"model {model_id[:12]}: {reason}")
+        start_cycle(db, f"model {model_id[:12]}: {reason}", recipe)
 
 
 class InForce(NamedTuple):
@@ -175,31 +178,38 @@ class InForce(NamedTuple):
     lot: str
 
 
-def in_force(db: Database) -> InForce:
-    """The model in use, the present cycle, and the lot in work."""
+def in_force(db: Database, recipe: str = "") -> InForce:
+    """The model in use, the present cycle, and the lot in work.
+
+    `recipe` is '' for that of the settings file, else its name. A recipe that was never in use
+    has cycle 0.
+    """
     row = db.execute(
-        "SELECT a.id, a.model_id, c.id, l.part, l.lot FROM (SELECT max(id) AS id FROM cycles) c "
-        "LEFT JOIN activations a ON a.id = (SELECT max(id) FROM activations) "
-        "LEFT JOIN lots l ON l.id = (SELECT max(id) FROM lots)"
+        "SELECT a.id, a.model_id, c.id, l.part, l.lot "
+        "FROM (SELECT max(id) AS id FROM cycles WHERE recipe = ?) c LEFT JOIN activations a "
+        "ON a.id = (SELECT max(id) FROM activations WHERE recipe = ?) "
+        "LEFT JOIN lots l ON l.id = (SELECT max(id) FROM lots)",
+        [recipe, recipe],
     ).fetchone()
-    return InForce(row[0] or 0, row[1], row[2], row[3] or "", row[4] or "")
+    return InForce(row[0] or 0, row[1], row[2] or 0, row[3] or "", row[4] or "")
 
 
 def classes_in_use(db: Database, recipe: Recipe) -> list[str]:
     """The recipe's classes, and behind them those that the model in use has besides."""
     rows = db.execute(
         "SELECT class FROM baselines WHERE model_id = "
-        "(SELECT model_id FROM activations ORDER BY id DESC LIMIT 1) ORDER BY class_index"
+        "(SELECT model_id FROM activations WHERE recipe = '' ORDER BY id DESC LIMIT 1) "
+        "ORDER BY class_index"
     ).fetchall()
     return [*recipe.classes, *(name for (name,) in rows if name not in recipe.classes)]
 
 
-def start_cycle(db: Database, reason: str) -> None:
-    """Begin a new cycle: the quota of questions is free again."""
+def start_cycle(db: Database, reason: str, recipe: str = "") -> None:
+    """Begin a new cycle of a recipe: its quota of questions is free again."""
     db.execute(
-        "INSERT INTO cycles (reason, wall_ns, monotonic_ns, boot_id, clock_ok) "
-        "VALUES (?, ?, ?, ?, ?)",
-        [reason, *stamp()],
+        "INSERT INTO cycles (reason, recipe, wall_ns, monotonic_ns, boot_id, clock_ok) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        [reason, recipe, *stamp()],
     )
 
 
@@ -317,7 +327,7 @@ class Question(NamedTuple):
 
 
 def waiting(db: Database, k: int, cold_start: int) -> list[Question]:
-    """The questions of the present cycle that have no answer yet, the most useful first.
+    """The questions of each recipe's present cycle that have no answer yet, the most useful first.
 
     Every flag ever kept stays in the store; the quota is applied here: the k highest scores of
     each predicted class, the `cold_start` highest priorities without a model, and all audits.
@@ -328,20 +338,22 @@ def waiting(db: Database, k: int, cold_start: int) -> list[Question]:
     and last the highest score of every class, then the second of every class, and so on; audits
     last.
     """
-    cycle = db.execute("SELECT max(id) FROM cycles").fetchone()[0]
+    cycles = [row[0] for row in db.execute("SELECT max(id) FROM cycles GROUP BY recipe")]
     # Ranked here and not by a window function, which takes four times as long.
     flags = db.execute(
-        "SELECT f.patch_id, f.reason, f.predicted, f.score, r.verdict FROM flags f "
+        "SELECT f.patch_id, f.reason, f.predicted, f.score, r.verdict, f.cycle "  # noqa: S608
+        "FROM flags f "
         "JOIN frames r INDEXED BY frames_facts ON r.id = f.frame_id "
-        "WHERE cycle = ? AND reason != 'defect' AND alike IS NULL ORDER BY score DESC, f.id",
-        [cycle],
+        f"WHERE cycle IN ({_marks(cycles)}) AND reason != 'defect' AND alike IS NULL "
+        "ORDER BY score DESC, f.id",
+        cycles,
     ).fetchall()
-    answered = _answered(db, cycle)
+    answered = _answered(db, cycles)
     limits = {"uncertain": k, "cold-start": cold_start}
-    ranks: Counter[tuple[str, str | None]] = Counter()
+    ranks: Counter[tuple[int, str, str | None]] = Counter()
     best: dict[str, tuple[tuple[int, int], Question]] = {}
-    for patch_id, reason, predicted, score, verdict in flags:
-        rank = ranks[reason, predicted] = ranks[reason, predicted] + 1
+    for patch_id, reason, predicted, score, verdict, cycle in flags:
+        rank = ranks[cycle, reason, predicted] = ranks[cycle, reason, predicted] + 1
         if rank > limits.get(reason, rank) or patch_id in answered:
             continue
         group = 3 if reason == "audit" else 0 if verdict == "unsure" else 2
@@ -355,15 +367,19 @@ def waiting(db: Database, k: int, cold_start: int) -> list[Question]:
     return [question for _, question in sorted(best.values(), key=itemgetter(0))]
 
 
-def _answered(db: Database, cycle: int) -> set[str]:
-    """The patches flagged in a cycle that have an answer which was not taken back."""
+def _marks(values: Sequence[int]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _answered(db: Database, cycles: Sequence[int]) -> set[str]:
+    """The patches flagged in these cycles that have an answer which was not taken back."""
     rows = db.execute(
-        """
+        f"""
         SELECT DISTINCT f.patch_id FROM flags f JOIN labels l ON l.patch_id = f.patch_id
-        WHERE f.cycle = ? AND l.answer != 'undone' AND l.rowid =
+        WHERE f.cycle IN ({_marks(cycles)}) AND l.answer != 'undone' AND l.rowid =
             (SELECT max(rowid) FROM labels WHERE patch_id = f.patch_id AND NOT repeat)
-        """,
-        [cycle],
+        """,  # noqa: S608 - nothing but question marks
+        cycles,
     )
     return {row[0] for row in rows}
 

@@ -9,6 +9,8 @@ from figures import neu_demo
 
 from camera.milled_steel import contact_sheet
 from config.document import to_markdown
+from device.machine.codes import as_markdown as codes_as_markdown
+from device.machine.registers import as_markdown
 from millsight import app
 
 DOCS = Path(__file__).parent
@@ -17,6 +19,18 @@ DOCS = Path(__file__).parent
 def cli_reference() -> str:
     """`docs/cli.md`, from the help of every command."""
     return app.generate_docs(recursive=True, heading_level=1) + "\n"
+
+
+def machine_page() -> str:
+    """`docs/machine.md`, with its tables of codes and registers as they are in the code."""
+    text = (DOCS / "machine.md").read_text(encoding="utf-8")
+    tables = {"codes": codes_as_markdown(), "registers": as_markdown()}
+    for name, table in tables.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = f"{before}{begin}\n{table}\n\n{end}{after}"
+    return text
 
 
 def with_tables(page: Path) -> str:
@@ -35,6 +49,7 @@ def main() -> int:
     pages = {
         "cli.md": cli_reference().encode(),
         "settings.md": to_markdown().encode(),
+        "machine.md": machine_page().encode(),
         "laboratory.md": with_tables(DOCS / "laboratory.md").encode(),
     }
     stale = [name for name, text in pages.items() if not _same(DOCS / name, text)]

@@ -6,13 +6,13 @@ from cyclopts import App
 
 from config.cli import Config
 from config.load import load_settings
-from trainer.night_cli import freeze, night
+from trainer.night_cli import freeze, merge, night
 
 app = App(name="trainer", help="Train models from labelled patches, and publish them.")
 app.command("trainer.keys_cli:app", name="keys", help="Keys that sign the models.")
 app.command("trainer.publish_cli:publish", name="publish", help="Publish a model by hand.")
 app.command("trainer.publish_cli:rollout", name="rollout", help="Change who gets a model.")
-app.command("trainer.publish_cli:withdraw", name="withdraw", help="Take a model back.")
+app.command("trainer.publish_cli:withdraw", name="withdraw", help="Take a published model back.")
 app.command("trainer.publish_cli:refresh", name="refresh", help="Renew what every night renews.")
 app.command("trainer.publish_cli:releases", name="releases", help="List what is published.")
 app.command("trainer.lab.cli:experiment", name="experiment")
@@ -77,4 +77,5 @@ def train(
 
 
 app.command(night)
+app.command(merge)
 app.command(freeze)

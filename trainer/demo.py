@@ -1,79 +1,70 @@
 """`millsight demo`: a compressed life of the appliance on one machine.
 
-Days and nights follow each other: the device inspects a day's frames and keeps its questions, the
-operator answers (who opens the touch page, else the ground truth), the night retrains, and the new
-model is in use in the morning. Every part is the one that runs on a shop floor; only the exchange
-between device and trainer is the shared store.
+Days and nights follow each other: two devices inspect a day's frames and keep their questions,
+operators answer (who opens the touch pages, else the ground truth), the answers go to the exchange,
+the trainer's night learns from both and publishes, and the devices take the new model in. Every
+step is the command that runs on a shop floor, in a process of its own.
 """
 
 import contextlib
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import numpy as np
 from cyclopts import Parameter
 from cyclopts.validators import Number
-from numpy.typing import NDArray
 from rich.console import Console
 
-from camera.folder import FolderSource
-from camera.source import Event, Report, Source
-from camera.vmc220 import Vmc220Source, render_frame
-from config.document import to_toml
 from config.errors import UserError
-from config.load import parse_settings
-from config.settings import Asking, Camera, Device, Recipe, Settings, Trainer
-from config.settings import FolderSource as FolderSettings
-from config.settings import Vmc220Source as Vmc220Settings
-from device.activation import activate
-from device.loop import InspectionLoop, Summary
-from device.model import Model
-from device.patches import Patches
+from config.load import load_settings
+from config.settings import Exchange, Settings
+from device.activation import model_path
+from device.model import load_model
 from device.store import (
     add_label,
+    get_state,
     in_force,
     labelled_patches,
     open_store,
+    start_cycle,
     truth_of,
     waiting,
 )
 from device.verdict import judge
-from trainer.dataset import class_folders, split
-from trainer.progress import training_bar
-from trainer.retrain import Retrained, retrain
+from trainer.demo_site import DEVICES, TRAINER, Site, build, empty_folder, finish
+from trainer.demo_world import World, folder_world, simulated_world
+from trainer.nights import past_nights
 
-MARK = "# Made by `millsight demo`, which replaces this folder when it runs again.\n"
 OPERATOR = "ground truth"
 PATIENCE_S = 6.0
 """Wait for a person's first and next answer before the ground truth gives the rest, in seconds."""
-QUESTION_SHARE = 0.03
-"""Questions of a day as a share of all images: the paper's step (k = 9 for six classes of NEU)."""
-TEST_SHARE = 0.2
-FRAMES_PER_DAY = 1000
-TEST_FRAMES = 400
+TRAINER_CHANGES: dict[str, Any] = {}
+"""Changes to the trainer's settings; tests train for seconds only."""
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """What the device of a demo sees, and what it is tested with."""
+class Box:
+    """What a device did in one day and night."""
 
-    classes: list[str]
-    pass_classes: list[str]
-    images: int
-    """All images of the data set, held-out ones included."""
-    day: Callable[[int], Callable[[Report], Source]]
-    """The camera of a day, by its number."""
-    test_patches: Patches
-    test_labels: NDArray[np.int64]
-    camera: Camera
+    frames: int
+    frames_per_second: float
+    """Of the inspection loop that day, with the other device's beside it."""
+    flags: int
+    """Questions answered that day."""
+    pushed: str
+    """What the push said."""
+    taken: str
+    """What the sync of the morning said of the model."""
+    model: str | None
+    """In use in the morning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,24 +74,33 @@ class Night:
     night: int
     """0 is the first night, after the cold start."""
     labels: int
+    """Answers so far, of both devices, as the trainer has them."""
+    golden: int
+    """Labelled patches that every model is judged on."""
     labelled_share: float
-    """Labels so far, whatever they were used for, over all images of the data set."""
-    accuracy: float
-    """Of the new model on the held-out images."""
+    """Labels so far and golden ones, whatever they were used for, over all images."""
+    accuracy: float | None
+    """Of the model in use in the morning, on the held-out images; None: there is none yet."""
     accuracy_confident: float | None
-    """The same where the new model is not unsure; None: it is unsure of everything."""
-    unsure_share: float
-    """Share of held-out images of which the new model is unsure."""
+    """The same where the model is not unsure; None: it is unsure of everything."""
+    unsure_share: float | None
+    """Share of held-out images of which the model is unsure."""
+    published: bool
+    reasons: list[str]
+    """Why the new model was kept back."""
     flags: int
     """Questions answered that day."""
     frames_per_second: float
-    """Of the inspection loop that day."""
-    model: str
-    model_bytes: int
+    """Of both devices together."""
+    model: str | None
+    model_bytes: int | None
     train_seconds: float
-    """Of the training run itself."""
+    """Of the training run and its folds."""
     night_seconds: float
-    """Of the whole night: training, folds, export, checks."""
+    """Of the trainer's whole night, as a process: merge, checks, training, judging, publishing."""
+    sync_seconds: float
+    """Until both devices had taken the model in, as processes side by side."""
+    devices: dict[str, Box]
 
 
 def demo(
@@ -110,20 +110,24 @@ def demo(
     frames: Path | None = None,
     seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     data: Path = Path("demo"),
+    exchange: str | None = None,
+    config: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
     json_file: Annotated[Path | None, Parameter("--json")] = None,
 ) -> None:
     """Live a compressed life on this machine: inspect, ask, answer, retrain, get better.
 
-    Without --frames the simulated VMC220 platform mills 1,000 plates a day. With it, the images
-    are split into 20 % for testing and 80 % that pass the camera every day. A day asks about 3 %
-    of all images: drawn evenly on the first day, the k highest KLS per predicted class later.
+    Two devices and a trainer, each with a store of its own, share nothing but the exchange. Without
+    --frames the simulated VMC220 platform mills 1,000 plates a day. With it, 20 % of the images are
+    for testing, 10 of each class are the trainer's golden ones, and the others pass the cameras
+    every day. A day asks about 3 % of all images: drawn evenly on the first day, the k highest KLS
+    per predicted class later.
 
     Parameters
     ----------
     headless
-        Plain lines instead of progress bars, and no touch page: the ground truth answers at once.
-        Without it the page opens in the desktop's browser, and whoever answers there has 6 s for
-        each answer.
+        Plain lines and no touch pages: the ground truth answers at once. Without it every device
+        has a page, the first one opens in the desktop's browser, and whoever answers there has 6 s
+        for each answer.
     nights
         Nights after the first one.
     frames
@@ -131,44 +135,82 @@ def demo(
     seed
         Seed of the split, the draws and the training; makes the demo repeatable.
     data
-        Folder for settings, store and models. What an earlier demo left there is replaced.
+        Folder for settings, stores and models. What an earlier demo left there is replaced.
+    exchange
+        Exchange to use instead of a folder in `data`: s3://bucket/prefix or
+        sftp://user@host:port/folder. The demo uses a new folder of its own in it.
+    config
+        Settings file whose table [exchange] says endpoint, keys and credentials.
     json_file
         File for the figures of every night.
     """
     if json_file is not None and not json_file.resolve().parent.is_dir():
         raise UserError(f"{json_file}: its folder does not exist; make it, or name another file")
     console = Console(highlight=False, no_color=headless, soft_wrap=True)
-    world = simulated_world(nights, seed) if frames is None else folder_world(frames, seed)
-    settings = prepare(world, data, seed)
-    per_day = settings.asking.cold_start
+    folder = data.resolve()
+    place = exchange_of(exchange, config, folder)
+    if frames is not None and not frames.is_dir():
+        raise UserError(f"{frames}: no such folder")
+    empty_folder(folder)
+    world = (
+        simulated_world(nights, DEVICES, folder, seed)
+        if frames is None
+        else folder_world(frames, DEVICES, folder, seed)
+    )
+    site = build(world, folder, place, seed, TRAINER_CHANGES)
+    per_day = sum(settings.asking.cold_start for settings in site.devices.values())
     console.print(
-        f"[bold]millsight demo[/]: {len(world.classes)} classes, {len(world.test_labels)} held-out "
-        f"images, {per_day} questions a day; everything is in {data}"
+        f"[bold]millsight demo[/]: 2 devices, 1 trainer, {len(world.classes)} classes, "
+        f"{len(world.test_labels)} held-out images, {world.golden} golden ones, {per_day} "
+        f"questions a day; exchange {place.url}; everything else is in {data}"
     )
     results = []
-    with contextlib.nullcontext() if headless else touch_page(data, console):
+    with contextlib.nullcontext() if headless else touch_pages(site, console):
         for number in range(nights + 1):
-            results.append(live_one_day(settings, world, number, console, headless=headless))
+            results.append(live_one_day(site, world, number, console, headless=headless))
             if json_file is not None:
                 text = json.dumps({"nights": [asdict(result) for result in results]}, indent=2)
                 json_file.write_text(text + "\n", encoding="utf-8")
-    console.print(f"look around with: millsight device status -c {data / 'millsight.toml'}")
+    console.print(f"look around with: millsight device status -c {site.config(DEVICES[0])}")
+
+
+def exchange_of(url: str | None, config: Path | None, folder: Path) -> Exchange:
+    """The exchange of a demo: a folder of its own, or a new prefix of the one that is named.
+
+    Raises:
+        UserError: the settings file or the address cannot be used.
+    """
+    settings = Exchange() if config is None else load_settings(config).exchange
+    if url is None and config is None:
+        return settings.model_copy(update={"url": str(folder / "exchange")})
+    wanted = f"{(url or settings.url).rstrip('/')}/demo-{secrets.token_hex(4)}"
+    try:
+        return Exchange.model_validate(settings.model_dump() | {"url": wanted})
+    except ValueError:
+        raise UserError(
+            "--exchange: no address of an exchange: a folder, s3://bucket/prefix or "
+            "sftp://user@host:port/folder, without a password"
+        ) from None
 
 
 @contextlib.contextmanager
-def touch_page(data: Path, console: Console) -> Iterator[None]:
-    """Serve the operators' page over the demo's store, as on a shop floor."""
-    config = str(data / "millsight.toml")
-    command = [sys.executable, "-m", "millsight", "review", "-c", config, "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as page:
-        assert page.stdout is not None
-        try:
-            line = page.stdout.readline().strip()
-            console.print(f"{line} (answer there, or wait)")
-            open_on_desktop(line.split()[-1])
-            yield
-        finally:
+def touch_pages(site: Site, console: Console) -> Iterator[None]:
+    """Serve the operators' page of every device, as on a shop floor."""
+    pages = []
+    try:
+        for name in site.devices:
+            config = str(site.config(name))
+            command = [sys.executable, "-m", "millsight", "review", "-c", config, "--port", "0"]
+            pages.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        lines = [page.stdout.readline().strip() for page in pages if page.stdout is not None]
+        for name, line in zip(site.devices, lines, strict=True):
+            console.print(f"{name}: {line} (answer there, or wait)")
+        open_on_desktop(lines[0].split()[-1])
+        yield
+    finally:
+        for page in pages:
             page.terminate()
+            page.communicate()
 
 
 def open_on_desktop(url: str) -> None:
@@ -179,52 +221,93 @@ def open_on_desktop(url: str) -> None:
 
 
 def live_one_day(
-    settings: Settings, world: World, number: int, console: Console, *, headless: bool
+    site: Site, world: World, number: int, console: Console, *, headless: bool
 ) -> Night:
-    """One day and its night: inspect, answer, retrain, activate, measure."""
-    summary = inspect_day(settings, world.day(number), console)
-    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in summary.verdicts.most_common())
-    console.print(
-        f"day {number}: {summary.frames} frames at {summary.frames_per_second:.0f}/s: {verdicts}"
-    )
-    answered = answer_questions(settings, 0 if headless else PATIENCE_S)
-    db = open_store(settings.device.data)
-    labelled = labelled_patches(db)
-    parent = in_force(db).model_id
-    candidate = settings.device.data / "candidate.onnx"
-    if headless:
-        result = retrain(labelled, settings, candidate, parent=parent)
-    else:
-        with training_bar(console) as on_step:
-            result = retrain(labelled, settings, candidate, parent=parent, on_step=on_step)
-    model = activate(db, candidate, settings, f"night {number}")
-    candidate.unlink()
-    db.close()
-    night = measure(number, world, summary, answered, result, model, len(labelled.ids))
-    sure = night.accuracy_confident
-    console.print(
-        f"night {number}: {answered} answers, {night.labels} labels "
-        f"({100 * night.labelled_share:.1f} % of all images), trained in {night.train_seconds:.0f} "
-        f"s; [bold]{100 * night.accuracy:.1f} %[/] right on held-out images"
-        + (
-            ""
-            if sure is None
-            else f" ({100 * sure:.1f} % where sure, unsure of {100 * night.unsure_share:.0f} %)"
+    """One day and its night: inspect, answer, push, retrain, take in, measure."""
+    site.begin_day(world, number)
+    loops = inspect_day(site, console)
+    speed = sum(loop["frames_per_second"] for loop in loops.values())
+    seen = sum(loop["frames"] for loop in loops.values())
+    console.print(f"day {number}: {seen} frames at {speed:.0f}/s on {len(loops)} devices")
+    patience = 0.0 if headless else PATIENCE_S
+    flags = {name: answer_questions(own, patience) for name, own in site.devices.items()}
+    pushed = side_by_side(site, "push")
+    began = time.monotonic()
+    with contextlib.nullcontext() if headless else console.status("the night ..."):
+        said = finish(site.start(TRAINER, "trainer", "night"))
+    night_seconds = time.monotonic() - began
+    published, reasons, laps = what_the_night_did(site, said)
+    began = time.monotonic()
+    taken = side_by_side(site, "sync")
+    sync_seconds = time.monotonic() - began
+    boxes = {
+        name: Box(
+            loops[name]["frames"],
+            loops[name]["frames_per_second"],
+            flags[name],
+            pushed[name][0],
+            taken[name][-1],
+            model_of(site.devices[name]),
         )
-    )
+        for name in site.devices
+    }
+    if not published:  # a day is the cycle: the next one may ask again all the same
+        for settings in site.devices.values():
+            db = open_store(settings.device.data)
+            with db.atomic():
+                start_cycle(db, f"day {number + 1}")
+            db.close()
+    night = measure(
+        site, world, number, boxes, published, reasons,
+        round(sum(s for name, s in laps.items() if name.startswith("train")), 2),
+        round(night_seconds, 2), round(sync_seconds, 2),
+    )  # fmt: skip
+    tell(night, console)
     return night
 
 
-def inspect_day(
-    settings: Settings, make_source: Callable[[Report], Source], console: Console
-) -> Summary:
-    """Run the device's own loop over a day's frames."""
+def tell(night: Night, console: Console) -> None:
+    """A night in a line or two."""
+    sure = night.accuracy_confident
+    console.print(
+        f"night {night.night}: {night.flags} answers, {night.labels} labels and {night.golden} "
+        f"golden ({100 * night.labelled_share:.1f} % of all images), {night.night_seconds:.0f} s; "
+        + (
+            "no model yet"
+            if night.accuracy is None
+            else f"[bold]{100 * night.accuracy:.1f} %[/] right on held-out images"
+        )
+        + (
+            ""
+            if sure is None or night.unsure_share is None
+            else f" ({100 * sure:.1f} % where sure, unsure of {100 * night.unsure_share:.0f} %)"
+        )
+    )
+    if not night.published:
+        console.print(f"  kept back: {'; '.join(night.reasons)}")
+    for name, box in night.devices.items():
+        if box.model != night.model or not night.published:
+            console.print(f"  {name}: {box.taken}")
 
-    def report(event: Event) -> None:
-        if event.kind not in {"flagged", "model"}:
-            console.print(f"{event.kind}: {event.text}")
 
-    return InspectionLoop(settings, report, make_source).run()
+def inspect_day(site: Site, console: Console) -> dict[str, dict[str, Any]]:
+    """Run the loops of all devices side by side; what each says of itself at the end."""
+    processes = {name: site.start(name, "device", "run") for name in site.devices}
+    found = {}
+    for name, process in processes.items():
+        for line in finish(process):
+            if not line.startswith(("flagged: ", "model: ", "ended: ", "probation-")):
+                console.print(f"{name}: {line}")
+        db = open_store(site.devices[name].device.data)
+        found[name] = get_state(db, "loop")
+        db.close()
+    return found
+
+
+def side_by_side(site: Site, command: str) -> dict[str, list[str]]:
+    """Run a command of all devices at once; what each said."""
+    processes = {name: site.start(name, "device", command) for name in site.devices}
+    return {name: finish(process, may_fail=True) for name, process in processes.items()}
 
 
 def answer_questions(settings: Settings, patience_s: float) -> int:
@@ -242,114 +325,71 @@ def answer_questions(settings: Settings, patience_s: float) -> int:
         before, left = left, len(waiting(db, asking.k, asking.cold_start))
         if left != before:
             last = time.monotonic()
-    for question in waiting(db, asking.k, asking.cold_start):
-        truth = truth_of(db, question.patch_id)
-        assert truth is not None, "demo frames all have a known class"
-        add_label(db, question.patch_id, truth, OPERATOR)
+    with db.atomic():
+        for question in waiting(db, asking.k, asking.cold_start):
+            truth = truth_of(db, question.patch_id)
+            assert truth is not None, "demo frames all have a known class"
+            add_label(db, question.patch_id, truth, OPERATOR)
     db.close()
     return count
 
 
+def what_the_night_did(site: Site, said: list[str]) -> tuple[bool, list[str], dict[str, float]]:
+    """Whether it published, else why not, and where its time went."""
+    last = said[-1]
+    db = open_store(site.trainer.trainer.data)
+    past = past_nights(db, site.trainer.recipe.name)
+    db.close()
+    if last.startswith("published "):
+        return True, [], past[-1].report["seconds"]
+    if last.startswith("kept back ") and past:
+        reasons = [line for line in said if line.startswith("NOT MET ")]
+        return False, reasons, past[-1].report["seconds"]
+    return False, [last], {}
+
+
+def model_of(settings: Settings) -> str | None:
+    """The model in use on a device."""
+    db = open_store(settings.device.data)
+    model = in_force(db).model_id
+    db.close()
+    return model
+
+
 def measure(
-    number: int,
-    world: World,
-    summary: Summary,
-    answered: int,
-    result: Retrained,
-    model: Model,
-    labels: int,
-) -> Night:
-    """Test the model in use on the held-out images, through ONNX Runtime as on a device."""
-    judged = judge(model, world.test_patches)
-    right = judged.predicted == world.test_labels
-    sure = ~judged.unsure
+    site: Site, world: World, number: int, boxes: dict[str, Box], published: bool,
+    reasons: list[str], train_seconds: float, night_seconds: float, sync_seconds: float,
+) -> Night:  # fmt: skip
+    """Test the model of the first device on the held-out images, as a device would."""
+    db = open_store(site.trainer.trainer.data)
+    labels = len(labelled_patches(db).ids)
+    db.close()
+    first = site.devices[DEVICES[0]]
+    model_id = boxes[DEVICES[0]].model
+    accuracy = confident = unsure = size = None
+    if model_id is not None:
+        model = load_model(model_path(first.device.data, model_id))
+        judged = judge(model, world.test_patches)
+        right = judged.predicted == world.test_labels
+        sure = ~judged.unsure
+        size, accuracy, unsure = model.size, float(right.mean()), float(judged.unsure.mean())
+        confident = float(right[sure].mean()) if sure.any() else None
     return Night(
         night=number,
         labels=labels,
-        labelled_share=labels / world.images,
-        accuracy=float(right.mean()),
-        accuracy_confident=float(right[sure].mean()) if sure.any() else None,
-        unsure_share=float(judged.unsure.mean()),
-        flags=answered,
-        frames_per_second=round(summary.frames_per_second, 1),
-        model=model.id,
-        model_bytes=model.size,
-        train_seconds=round(result.trained.seconds, 2),
-        night_seconds=round(result.seconds, 2),
+        golden=world.golden,
+        labelled_share=(labels + world.golden) / world.images,
+        accuracy=accuracy,
+        accuracy_confident=confident,
+        unsure_share=unsure,
+        published=published,
+        reasons=reasons,
+        flags=sum(box.flags for box in boxes.values()),
+        frames_per_second=round(sum(box.frames_per_second for box in boxes.values()), 1),
+        model=model_id,
+        model_bytes=size,
+        train_seconds=train_seconds,
+        night_seconds=night_seconds,
+        sync_seconds=sync_seconds,
+        devices=boxes,
     )
-
-
-def folder_world(folder: Path, seed: int) -> World:
-    """A world of real images: one part tests, the other passes the camera day after day.
-
-    Raises:
-        UserError: no class folders, or an image of the test part cannot be read.
-    """
-    dataset = class_folders(folder)
-    pool, test = split(dataset.labels, TEST_SHARE, seed)
-    files = dataset.part(pool).files
-    held_out = dataset.part(test)
-
-    def day(number: int) -> Callable[[Report], Source]:
-        replay = FolderSettings(path=folder, shuffle_seed=seed * 1000 + number)
-        return lambda report: FolderSource(replay, dataset.classes, report, files)
-
-    return World(
-        classes=dataset.classes,
-        pass_classes=[],  # the folders do not say which classes are good
-        images=len(dataset.files),
-        day=day,
-        test_patches=held_out.patches(),
-        test_labels=held_out.labels,
-        camera=Camera(source="folder", folder=FolderSettings(path=folder.resolve())),
-    )
-
-
-def simulated_world(nights: int, seed: int) -> World:
-    """A world of simulated plates: fresh ones every day."""
-    platform = Vmc220Settings(seed=seed, frames=FRAMES_PER_DAY)
-    classes = Recipe().classes
-    tests = Vmc220Settings(seed=seed + 1_000_000, frames=TEST_FRAMES)
-    plates = [render_frame(tests, number) for number in range(TEST_FRAMES)]
-    truths = [plate.defects[0].name if plate.defects else classes[0] for plate in plates]
-    return World(
-        classes=classes,
-        pass_classes=Recipe().pass_classes,
-        images=FRAMES_PER_DAY * (nights + 1) + TEST_FRAMES,
-        day=lambda number: lambda _report: Vmc220Source(platform, FRAMES_PER_DAY * number),
-        test_patches=np.stack([plate.image for plate in plates]),
-        test_labels=np.array([classes.index(name) for name in truths]),
-        camera=Camera(source="vmc220", vmc220=platform),
-    )
-
-
-def prepare(world: World, data: Path, seed: int) -> Settings:
-    """An empty device whose settings stand in the demo's folder, ready for all commands.
-
-    Raises:
-        UserError: the folder holds something that no demo made, or cannot be written.
-    """
-    file = data / "millsight.toml"
-    if data.exists() and any(data.iterdir()):
-        if not file.is_file() or not file.read_text(encoding="utf-8").startswith(MARK):
-            raise UserError(f"{data}: not empty, and not a demo's; name another folder with --data")
-        for old in (*data.glob("millsight.db*"), *data.glob("models/*.onnx")):
-            old.unlink()
-    classes = len(world.classes)
-    a_day = world.images if world.camera.source == "folder" else FRAMES_PER_DAY
-    k = max(1, round(QUESTION_SHARE * a_day / classes))
-    recipe = {"name": "demo", "classes": world.classes, "pass_classes": world.pass_classes}
-    settings = Settings(
-        device=Device(name="demo", data=Path()),
-        camera=world.camera,
-        recipe=parse_settings({"recipe": recipe}, file).recipe,
-        # No audits: the demo knows the truth of held-out images, and counts every label.
-        asking=Asking(k=k, cold_start=k * classes, audit_share=0, seed=seed, labels_per_shift=0),
-        trainer=Trainer(seed=seed),
-    )
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-        file.write_text(MARK + to_toml(settings), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{data}: cannot be written: {error.strerror}") from None
-    return settings.model_copy(update={"device": settings.device.model_copy(update={"data": data})})

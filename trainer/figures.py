@@ -40,7 +40,7 @@ def curve(nights: Sequence[dict[str, Any]]) -> Markup:
     labels (dashed)."""
     size = Size(WIDTH, 60.0)
     known = [n[key] for n in nights for key in ("accuracy", "held_out") if n[key] is not None]
-    low = min(0.9, *(math.floor(10 * value) / 10 for value in known)) if known else 0.0
+    low = min(0.8, *(math.floor(5 * value) / 5 for value in known)) if known else 0.0
     left, right, top, bottom = 12.0, WIDTH - 4.0, 5.0, 48.0
     step = (right - left) / max(1, len(nights) - 1)
 

@@ -17,31 +17,29 @@ from config.settings import Settings
 from device.activation import write_durably
 from device.exchange.place import open_place
 from device.locks import one_at_a_time
-from device.model import Model
 from device.second_look import Doubt, add_doubts
-from device.store import LabelledPatches, add_event, exclusive, open_store
+from device.store import add_event, exclusive, open_store
 from device.verdict import Judged as Opinion
 from device.verdict import judge as judge_patches
-from trainer.checks import Checked, Finding, check_labels, doubts, suspicious
-from trainer.classes import Classes, classes_of_tonight
+from trainer.checks import Finding, doubts, suspicious
+from trainer.classes import Classes
 from trainer.forecast import forecast
-from trainer.golden import Golden, Judged, golden_set, new_audits, separate
 from trainer.judge import Criterion, Judgement, judge_models
+from trainer.material import Material, prepare
 from trainer.merge import Merged, acknowledge_all, merge
 from trainer.networks import predict_log_probabilities
-from trainer.nights import (
-    Unfinished,
-    champion_of,
-    digest,
-    last_label,
-    learnt_up_to,
-    nights_folder,
-    past_nights,
-    record_night,
-)
+from trainer.nights import Unfinished, nights_folder, past_nights, record_night
 from trainer.publish import publish, record_champion, refresh
 from trainer.report import night_report, report_page
-from trainer.retrain import OnStage, OnStep, Retrained, TooFewLabelsError, retrain, training_of
+from trainer.retrain import (
+    LEAST_CLASSES,
+    OnStage,
+    OnStep,
+    Retrained,
+    few_labels,
+    retrain,
+    training_of,
+)
 from trainer.training import Training
 
 CANDIDATE_IS_STOPPED = Criterion("training", passed=False, found="it was stopped", limit="finished")
@@ -88,23 +86,6 @@ class Idle:
     notes: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Material:
-    """What a night works with."""
-
-    settings: Settings
-    """With tonight's classes as the recipe's."""
-    classes: Classes
-    checked: Checked
-    golden: Golden
-    learnt: LabelledPatches
-    judged: Judged
-    champion: Model | None
-    last_label: int
-    inputs: str
-    """Digest of all that decides what the night gives, but for the champion."""
-
-
 def run_night(
     settings: Settings,
     *,
@@ -131,8 +112,6 @@ def run_night(
             clock.enter("check labels")
             material = prepare(db, settings, training or training_of(settings))
             return work(db, settings, material, merged, notes, clock, training, on_step)
-        except TooFewLabelsError as error:
-            return Idle(str(error), notes)
         finally:
             db.close()
 
@@ -162,37 +141,6 @@ def told(merged: Merged) -> list[str]:
     ]
 
 
-def prepare(db: Database, settings: Settings, training: Training) -> Material:
-    """Everything that a night needs, before anything is trained.
-
-    Raises:
-        UserError: golden patches cannot be used.
-    """
-    recipe = settings.recipe
-    champion = champion_of(db, settings)
-    last = last_label(db)
-    in_use = None if champion is None else champion.metadata.classes
-    classes = classes_of_tonight(db, recipe, in_use, settings.trainer.least_new_class)
-    tonight = settings.model_copy(
-        update={"recipe": recipe.model_copy(update={"classes": classes.names})}
-    )
-    golden = golden_set(db, settings, [*classes.names, *classes.named])
-    checked = check_labels(db, recipe.name, classes.names)
-    audits = new_audits(db, learnt_up_to(db, champion))
-    learnt, judged = separate(checked.labelled, golden, audits, classes.names)
-    limits = tonight.trainer.model_dump(mode="json", exclude={"data", "golden", "publish"})
-    inputs = digest({
-        "learnt": list(zip(learnt.ids, learnt.classes, strict=True)),
-        "audits": sorted(audits & set(checked.labelled.ids)),
-        "golden": golden.digest,
-        "recipe": tonight.recipe.model_dump(mode="json"),
-        "limits": limits,
-        "strategy": tonight.asking.strategy,
-        "training": str(training),
-    })  # fmt: skip
-    return Material(tonight, classes, checked, golden, learnt, judged, champion, last, inputs)
-
-
 def work(
     db: Database,
     settings: Settings,
@@ -207,7 +155,11 @@ def work(
     folder = nights_folder(settings)
     past = past_nights(db, settings.recipe.name)
     if past and past[-1].inputs == material.inputs:
+        ask_again(db, settings, doubts(db, material.checked.findings, settings.trainer.ask_again))
         return Idle("no label, golden patch or setting has changed since the last night", notes)
+    if len(set(material.learnt.classes)) < LEAST_CLASSES:
+        ask_again(db, settings, doubts(db, material.checked.findings, settings.trainer.ask_again))
+        return Idle(few_labels(material.learnt), notes)
     unfinished = Unfinished(folder / "unfinished", material.inputs)
     champion = material.champion
     result = retrain(
@@ -250,8 +202,7 @@ def work(
         publish(settings, unfinished.candidate, material.golden.patches, reports=files)
     clock.enter("record")
     conclude(db, settings, material, judgement, report, again, unfinished.candidate)
-    with open_place(settings.exchange) as place:
-        acknowledge_all(place, db)
+    ask_again(db, settings, again)
     clock.enter("end")
     unfinished.close()
     return Night(
@@ -321,3 +272,12 @@ def conclude(
             add_event(db, "model-kept", "; ".join(judgement.reasons)[:1000])
         record_night(db, settings, report, material.inputs, material.last_label)
         add_doubts(db, again)
+
+
+def ask_again(db: Database, settings: Settings, again: list[Doubt]) -> None:
+    """Open doubts, where they are not open yet, and tell the devices with their
+    acknowledgements."""
+    with exclusive(db):
+        add_doubts(db, again)
+    with open_place(settings.exchange) as place:
+        acknowledge_all(place, db)

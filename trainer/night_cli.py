@@ -1,5 +1,10 @@
 """`millsight trainer night` and what belongs to it."""
 
+import json
+from typing import Annotated
+
+from cyclopts import Parameter
+
 from config.cli import Config
 from config.load import load_settings
 
@@ -51,6 +56,29 @@ def night(config: Config = None) -> None:
         print(f"published {done.model_id[:12]}, from {done.labels} labels")
     else:
         print(f"kept back {done.model_id[:12]}: the model in use stays")
+
+
+def merge(config: Config = None, *, as_json: Annotated[bool, Parameter("--json")] = False) -> None:
+    """Merge what devices have pushed into the trainer's store, each batch once; acknowledge it.
+
+    A night does this by itself. A batch that is damaged or not of its device is refused and told;
+    the others are merged.
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    as_json
+        Print JSON instead of text.
+    """
+    from trainer.merge import merge as merge_all  # noqa: PLC0415
+
+    done = merge_all(load_settings(config))
+    print(
+        json.dumps(done.as_json(), indent=2, ensure_ascii=False)
+        if as_json
+        else "\n".join(done.lines())
+    )
 
 
 def freeze(config: Config = None) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,18 +64,20 @@ def record_night(
     )  # fmt: skip
 
 
-def champion_of(db: Database, settings: Settings) -> Model | None:
+def champion_of(db: Database, settings: Settings, withdrawn: Collection[str] = ()) -> Model | None:
     """The model in use for the recipe; None: there is none, or its file is lost, and then only the
     floors count.
 
-    The last one that came into force in this store and is of no night of another recipe.
+    The last one that came into force in this store, is of no night of another recipe, and was not
+    withdrawn.
     """
-    row = db.execute(
+    rows = db.execute(
         "SELECT model_id FROM activations a WHERE NOT EXISTS (SELECT 1 FROM nights n "
-        "WHERE n.model_id = a.model_id AND n.recipe != ?) ORDER BY id DESC LIMIT 1",
+        "WHERE n.model_id = a.model_id AND n.recipe != ?) ORDER BY id DESC",
         [settings.recipe.name],
-    ).fetchone()
-    path = None if row is None else model_path(settings.trainer.data, row[0])
+    ).fetchall()
+    model_id = next((model_id for (model_id,) in rows if model_id not in withdrawn), None)
+    path = None if model_id is None else model_path(settings.trainer.data, model_id)
     return load_model(path) if path is not None and path.is_file() else None
 
 

@@ -7,7 +7,7 @@ model.
 import base64
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader
@@ -20,12 +20,10 @@ from device.verdict import Judged as Opinion
 from trainer.checks import Finding, count_kinds
 from trainer.figures import curve, scores
 from trainer.judge import Judgement, in_classes
+from trainer.material import Material
 from trainer.merge import Merged
 from trainer.nights import Past
 from trainer.retrain import Retrained
-
-if TYPE_CHECKING:
-    from trainer.night import Material
 
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True
@@ -39,7 +37,7 @@ MOST_NIGHTS = 365
 
 
 def night_report(
-    material: "Material",
+    material: Material,
     result: Retrained,
     judgement: Judgement,
     findings: list[Finding],
@@ -71,7 +69,7 @@ def night_report(
         "labels": len(material.learnt.ids),
         "labels_digest": metadata.labels_digest,
         "labels_by_class": dict(Counter(material.learnt.classes)),
-        "devices": {batch.device: batch.new_labels for batch in merged.batches},
+        "devices": devices(merged),
         "merged": merged.as_json(),
         "golden": {
             "version": material.golden.version,
@@ -103,6 +101,14 @@ def night_report(
             for night in past[-MOST_NIGHTS:]
         ],
     }  # fmt: skip
+
+
+def devices(merged: Merged) -> dict[str, int]:
+    """The answers that came from each device."""
+    count: Counter[str] = Counter()
+    for batch in merged.batches:
+        count[batch.device] += batch.new_labels
+    return dict(count)
 
 
 def share(right: Any) -> float | None:

@@ -35,8 +35,8 @@ OnStage = Callable[[str], None]
 """Told of every stage of a night as it begins."""
 
 
-class TooFewLabelsError(UserError):
-    """There is nothing to learn yet."""
+LEAST_CLASSES = 2
+"""Of labels; fewer teach nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +83,8 @@ def retrain(
             f"labels name the class {unknown[0]!r}, which recipe {recipe.name!r} does not have; "
             "add it to recipe.classes, or label those patches anew"
         )
-    if len(set(labelled.classes)) < 2:
-        raise TooFewLabelsError(
-            f"{len(labelled.ids)} labels of {len(set(labelled.classes))} classes: training needs "
-            "at least two classes; label more patches (millsight device questions)"
-        )
+    if len(set(labelled.classes)) < LEAST_CLASSES:
+        raise UserError(few_labels(labelled))
     torch.set_num_threads(settings.trainer.threads or max(1, len(os.sched_getaffinity(0)) - 1))
     patches = labelled.patches
     labels = np.array([recipe.classes.index(name) for name in labelled.classes])
@@ -156,6 +153,14 @@ def retrain(
     model, parity = export_model(weights_of(trained.network), metadata, patches, log_p, out)
     seconds = (datetime.now(UTC) - began).total_seconds()
     return Retrained(model, parity, trained, labels, held, seconds)
+
+
+def few_labels(labelled: LabelledPatches) -> str:
+    """What is said where there is nothing to learn yet."""
+    return (
+        f"{len(labelled.ids)} labels of {len(set(labelled.classes))} classes: training needs "
+        "at least two classes; label more patches (millsight device questions)"
+    )
 
 
 def training_of(settings: Settings) -> Training:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from device.day import Asked, Audited, Choice, ScoresOf
+from device.day import Asked, Choice, ScoresOf
+from device.estimate import LEAST, Accuracy, Share
 from device.kls import BINS_PER_DECADE, LEAST_BIN
 from device.review.charts import (
     Histogram,
@@ -27,10 +28,10 @@ from device.review.charts import (
 from device.review.layout import Rect
 from device.review.texts import class_word
 from device.shifts import Shift
-from device.statistics import Agreement, wilson
+from device.statistics import Agreement
 
-LEAST = 10
-"""Spot checks, and pairs of answers, under which nothing is estimated."""
+LEAST_PAIRS = 10
+"""Pairs of answers under which nothing is said of agreement."""
 VERDICTS = {"pass": "light", "unsure": "hatched", "fail": "dark", "fault": "crossed"}
 """Verdicts as they are stacked, and how they look."""
 HEAD, PADDING, LINE = 13.5, 2.0, 4.2
@@ -219,28 +220,61 @@ def budget_card(given: int, limit: int, size: Size, t: Texts) -> Card:
     return Card(title, lead, picture)
 
 
-def accuracy_card(found: Audited, size: Size, t: Texts) -> Card:
-    """How often the model in use is right, from its spot checks."""
+def accuracy_card(found: Accuracy, size: Size, t: Texts) -> Card:
+    """How often a model is right, as its spot checks and answered questions let one estimate."""
     title = t["today-accuracy"]
-    left_out = t["today-left-out"].format(cant_tell=found.cant_tell, undone=found.undone)
-    if found.total < LEAST:
-        few = t["today-accuracy-few"].format(count=found.total, least=LEAST)
-        return Card(title, few, lines=(left_out,) if found.cant_tell + found.undone else ())
-    share, bounds = found.right / found.total, wilson(found.right, found.total)
-    lead = t["today-accuracy-lead"].format(
-        low=percent(bounds.low), high=percent(bounds.high), count=number(found.total)
-    )
-    label = f"{title}: {percent(share)}; {lead}; {left_out}"
+    share = found.overall
+    left_out = t["today-left-out"].format(cant_tell=found.cant_tell, waiting=found.waiting)
+    if share.value is None:
+        few = t["today-accuracy-few"].format(count=share.checks, least=LEAST)
+        return Card(title, few, lines=(left_out,) if found.cant_tell + found.waiting else ())
+    lead = accuracy_words(share, t)
+    label = f"{title}: {percent(share.value)}; {lead}; {left_out}"
     scale = [(place / 100, f"{place} %") for place in (0, 25, 50, 75, 100)]
-    picture = interval(size, label, share, *bounds, percent(share), scale)
+    picture = interval(size, label, share.value, share.low, share.high, percent(share.value), scale)
     return Card(title, f"{lead} {left_out}", picture)
+
+
+def accuracy_words(share: Share, t: Texts) -> str:
+    """An estimated share: its interval, and what it rests on."""
+    return t["today-accuracy-lead"].format(
+        low=percent(share.low),
+        high=percent(share.high),
+        count=number(share.checks),
+        asked=number(share.asked),
+    )
+
+
+def class_accuracy_cards(found: Accuracy, size: Size, t: Texts) -> list[Card]:
+    """How often a model is right in what it calls each class, and finds what is of it."""
+    shown = (
+        (t["accuracy-precision"], found.precision),
+        (t["accuracy-recall"], found.recall),
+    )
+    lines = [
+        text.format(
+            name=name,
+            low=percent(share.low),
+            high=percent(share.high),
+            count=number(share.checks),
+        )
+        for text, shares in shown
+        for name, share in shares.items()
+        if share.checks >= LEAST
+    ]
+    fit = max(1, int(size.height / LINE))
+    return [
+        Card(t["accuracy-classes"], t["accuracy-classes-lead"], lines=tuple(lines[i : i + fit]))
+        for i in range(0, len(lines), fit)
+    ]
 
 
 def agreement_card(found: Agreement, size: Size, t: Texts) -> Card:
     """How far operators agree on what both were asked."""
     title = t["today-agreement"]
-    if found.pairs < LEAST:
-        return Card(title, t["today-agreement-few"].format(count=found.pairs, least=LEAST))
+    if found.pairs < LEAST_PAIRS:
+        few = t["today-agreement-few"].format(count=found.pairs, least=LEAST_PAIRS)
+        return Card(title, few)
     share = t["today-agreement-lead"].format(
         alike=number(found.alike), count=number(found.pairs)
     )  # fmt: skip

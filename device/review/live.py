@@ -11,6 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from config.settings import Settings
+from device.drift_log import alarms
 from device.live import LiveState, live_path, read_frame, read_live
 from device.review.alerts import free_space_mb
 from device.review.desk import Desk
@@ -37,6 +38,8 @@ class Facts(NamedTuple):
     """Free space of the disk that holds the store."""
     low: bool
     """Whether that is too little."""
+    drift: str | None = None
+    """Kind of the latest alarm that lasts."""
 
 
 def facts_of(db: Database, settings: Settings) -> Facts:
@@ -47,6 +50,7 @@ def facts_of(db: Database, settings: Settings) -> Facts:
     ).fetchone()
     asking = settings.asking
     free_mb = free_space_mb(settings)
+    lasting = alarms(db, settings.recipe.name, lasting=True, limit=1)
     return Facts(
         model=now.model_id,
         labels=row[0] if row else 0,
@@ -55,6 +59,7 @@ def facts_of(db: Database, settings: Settings) -> Facts:
         lot=now.lot,
         free_mb=free_mb,
         low=free_mb < settings.keeping.low_disk_mb,
+        drift=lasting[0].kind if lasting else None,
     )
 
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from device import lots
+from device.estimate import LEAST, accuracy
 from device.review.charts import number, percent
 from device.review.desk import Desk
 from device.review.shell import Shell
@@ -45,7 +46,8 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
 
     async def report(request: Request) -> Response:
         page = page_number(request.query_params)
-        found = await desk.work(lambda db: read_report(db, request.path_params["lot"], page))
+        k = desk.settings.asking.k
+        found = await desk.work(lambda db: read_report(db, request.path_params["lot"], page, k))
         if found is None:
             raise HTTPException(404)
         return shell.render(
@@ -57,13 +59,14 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
             number=number,
             percent=percent,
             size=lots.PAGE,
+            least=LEAST,
             **found,
         )
 
     return [Route("/lots", choose), Route("/lot/{lot:int}", report)]
 
 
-def read_report(db: Database, lot_id: int, page: int) -> dict[str, Any] | None:
+def read_report(db: Database, lot_id: int, page: int, k: int) -> dict[str, Any] | None:
     """All that a page of a report shows; None: there is no such lot.
 
     Pictures, questions and audit trail go on from page to page; the rest is on every one.
@@ -92,6 +95,10 @@ def read_report(db: Database, lot_id: int, page: int) -> dict[str, Any] | None:
         "questions": lots.questions(db, lot, start),
         "acts": lots.acts(db, begin, end, start),
         "models": lots.used_models(db, frames.models),
+        "accuracies": {
+            model: accuracy(db, model, k, part=lot.part, lot=lot.lot, per_class=False)
+            for model in frames.models
+        },
         "configurations": lots.settings_between(db, begin, end),
     }
 

@@ -12,9 +12,18 @@ from starlette.routing import BaseRoute, Route
 
 from config.errors import UserError
 from device.activation import go_back
+from device.estimate import accuracy
 from device.history import StoredModel, count_models, find_model, models, predecessor
 from device.nights import last_night
-from device.review.cards import LINE, Card, Texts, pages_of, room_in
+from device.review.cards import (
+    LINE,
+    Card,
+    Texts,
+    accuracy_card,
+    class_accuracy_cards,
+    pages_of,
+    room_in,
+)
 from device.review.charts import Size, compared, number, percent
 from device.review.desk import Desk
 from device.review.guard import checked_form
@@ -62,7 +71,13 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
         t = texts(shell.language(request))
         model, before = await desk.work(lambda db: with_predecessor(db, wanted_model(db, request)))
         refusal = await desk.work(last_refusal) if model.in_use else ""
-        cards = model_cards(model, before, size, t)
+        k = settings.asking.k
+        found = await desk.work(lambda db: accuracy(db, model.id, k))
+        cards = [
+            *model_cards(model, before, size, t),
+            accuracy_card(found, size, t)._replace(title=t["models-accuracy"]),
+            *class_accuracy_cards(found, size, t),
+        ]
         cards[1:1] = update_cards(model, refusal, settings.update.probation_frames, size, t)
         pages = pages_of(cards, len(shell.layout.cards))
         page = min(page_number(request.query_params), len(pages) - 1)

@@ -1,6 +1,8 @@
 """What the last night did and why: its model went out, or was kept back by a criterion."""
 
 import asyncio
+import math
+from collections.abc import Sequence
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -9,13 +11,15 @@ from starlette.routing import BaseRoute, Route
 
 from device.nights import Criterion, Night, last_night
 from device.review.cards import LINE, Card, Texts, moment, pages_of, room_in
-from device.review.charts import Size, number
+from device.review.charts import Size, number, wide
 from device.review.desk import Desk
 from device.review.shell import Shell
 from device.review.texts import class_word, texts
 from device.review.view import Cell, page_number
 
 PATH = "/models/night"
+LETTER = 3.2
+"""Height of the letters in a card's lines, in millimetres; so in cards.css."""
 
 
 def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
@@ -56,14 +60,23 @@ def night_cards(night: Night, size: Size, t: Texts) -> list[Card]:
     what = [t["night-learnt"].format(count=number(night.labels), model=night.model_id[:12])]
     what += [criterion_line(criterion, t) for criterion in night.reasons]
     lines = [criterion_line(criterion, t) for criterion in night.criteria]
-    fit = max(1, int(size.height / (2 * LINE)))  # a line may take two
-    return [
-        Card(t["night-came"], lead, lines=tuple(what[:fit])),
-        *(
-            Card(t["night-criteria"], t["night-criteria-lead"], lines=tuple(lines[i : i + fit]))
-            for i in range(0, len(lines), fit)
-        ),
-    ]
+    came = [Card(t["night-came"], lead, lines=page) for page in filled(what, size)]
+    head = t["night-criteria"], t["night-criteria-lead"]
+    return came + [Card(*head, lines=page) for page in filled(lines, size)]
+
+
+def filled(lines: Sequence[str], size: Size) -> list[tuple[str, ...]]:
+    """Lines on as many cards of this size as they take; a long one is wrapped."""
+    pages: list[list[str]] = []
+    left = 0
+    for line in lines:
+        rows = math.ceil(1.2 * wide(line, LETTER) / size.width)  # words are not cut: some air
+        if rows > left or not pages:
+            pages.append([])
+            left = int(size.height / LINE)
+        pages[-1].append(line)
+        left -= rows
+    return [tuple(page) for page in pages]
 
 
 def criterion_line(criterion: Criterion, t: Texts) -> str:

@@ -12,6 +12,8 @@ from starlette.routing import BaseRoute, Route
 
 from config.settings import Settings
 from device import day
+from device.drift_log import alarms
+from device.estimate import accuracy
 from device.review.cards import (
     Card,
     Texts,
@@ -27,6 +29,7 @@ from device.review.cards import (
     span,
     verdict_card,
 )
+from device.review.changes import changed_card
 from device.review.charts import Size
 from device.review.desk import Desk
 from device.review.downloads import answers_csv, counters_csv, pictures_zip
@@ -150,7 +153,14 @@ def cards_of(
     model_id = in_force(db).model_id
     scores = [] if model_id is None else day.scores(db, model_id, choice)
     given = labels_in_shift(db, choice.shift)
+    changes = [
+        alarm
+        for alarm in alarms(db, settings.recipe.name, since_ns=choice.shift.begin_ns)
+        if alarm.wall_ns < choice.shift.end_ns
+    ]
+    lasting = alarms(db, settings.recipe.name, lasting=True)
     return [
+        *([changed_card(lasting, t)] if lasting else []),
         verdict_card(day.verdicts(db, choice), choice, size, t),
         defect_card(day.defects(db, choice), size, t),
         asked_card(shares, choice.shift, size, t),
@@ -158,8 +168,20 @@ def cards_of(
         *score_cards(scores, size, t),
         nothing(t["today-accuracy"], t)
         if model_id is None
-        else accuracy_card(day.audited(db, model_id, choice.part, choice.class_name), size, t),
+        else accuracy_card(
+            accuracy(
+                db,
+                model_id,
+                settings.asking.k,
+                part=choice.part,
+                class_name=choice.class_name,
+                per_class=False,
+            ),
+            size,
+            t,
+        ),
         agreement_card(day.operators_agreement(db, time.time_ns()), size, t),
+        *([] if lasting else [changed_card(changes, t)]),
     ]
 
 
@@ -224,6 +246,7 @@ def save_cells(_db: Database, view: View, t: Texts) -> list[Cell]:
     of_what = heading_of(view, t)
     return [
         Cell(t["today-lots"], "", "/lots"),
+        Cell(t["drift-title"], "", "/drift"),
         Cell(t["today-save-counters"], of_what, view.link("/today/counters.csv")),
         Cell(t["today-save-answers"], of_what, view.link("/today/answers.csv")),
         Cell(t["today-save-pictures"], of_what, view.link("/today/pictures.zip")),

@@ -22,7 +22,7 @@ from config.errors import UserError
 from config.settings import Settings, Update
 from device.activation import model_path
 from device.model import load_model
-from device.store import add_event, in_force, record_activation, refuse
+from device.store import add_event, exclusive, in_force, record_activation, refuse
 
 LEAST_FRAMES = 50
 """Frames from which something can be said."""
@@ -259,7 +259,7 @@ def watch(db: Database, settings: Settings) -> Event | None:
     return event
 
 
-def _go_back(db: Database, found: Probation, reason: str, settings: Settings) -> Event:
+def _go_back(db: Database, found: Probation, reason: str, settings: Settings) -> Event | None:
     """Back to the model before, and never again to this one by itself."""
     path = model_path(settings.device.data, found.before_id)
     try:
@@ -274,7 +274,9 @@ def _go_back(db: Database, found: Probation, reason: str, settings: Settings) ->
             add_event(db, event.kind, event.text)
         return event
     event = Event("rolled-back", f"from {found.model_id[:12]} to {found.before_id[:12]}: {reason}")
-    with db.atomic():
+    with exclusive(db):
+        if in_force(db).activation != found.activation:
+            return None  # somebody was faster
         _end(db, found, "failed")
         refuse(db, found.model_id, f"probation: {reason}")
         record_activation(db, found.before_id, f"rolled back by itself: {reason}")

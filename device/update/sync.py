@@ -8,6 +8,7 @@ from device.exchange.place import Unreachable, open_place
 from device.exchange.push import push
 from device.store import open_store
 from device.update.client import root_path
+from device.update.memory import note_refusal
 from device.update.take_in import Step, take_in
 
 
@@ -23,7 +24,10 @@ def sync(settings: Settings, step: Step = lambda _name: None) -> Iterator[str]:
     failed = None
     try:
         yield from push(settings).lines()
-    except Unreachable:
+    except Unreachable as error:
+        db = open_store(settings.device.data)
+        note_refusal(db, str(error))
+        db.close()
         raise
     except UserError as error:
         failed = error

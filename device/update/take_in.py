@@ -152,7 +152,7 @@ def _take(
         if before is not None and not choice.withdrawn and settings.update.probation_frames:
             begin_probation(db, before.id)
 
-    activate(db, path, settings, f"release {release.number}: {choice.why}", also)
+    activate(db, path, settings, f"release {release.number}: {choice.why}", also=also)
     path.unlink(missing_ok=True)
 
 

@@ -1,5 +1,6 @@
 """Tests of the capture thread, with small sources of their own and the real folder source."""
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -178,3 +179,77 @@ def test_frames_carry_the_fault_the_gate_found() -> None:
     capture = Capture(Dark(3, live=False), gate())
     faults = [c.fault for batch in capture.batches(8) for c in batch]
     assert faults == [None, "dark", None]
+
+
+def test_a_reader_may_look_about_while_no_frame_comes() -> None:
+    capture = Capture(Vmc220(Vmc220Source(rate_fps=0.01)), gate())
+    batches = capture.batches(4, wait_s=0.02)
+    assert [next(batches) for _ in range(3)] == [[], [], []]
+    capture.close()
+    assert [batch for batch in batches if batch] == []
+
+
+def test_gaps_in_the_numbers_of_a_source_are_dropped_frames() -> None:
+    class Gaps(Numbers):
+        def frames(self) -> Iterator[Frame]:
+            for frame in super().frames():
+                yield Frame(frame.image, frame.sequence * 3 + 2, 0, 0)
+
+    capture = Capture(Gaps(4, live=False), gate())
+    assert numbers(capture.batches(8)) == [2, 5, 8, 11]
+    assert capture.dropped == 8
+
+
+class SoftwareTriggered:
+    """A camera that gives a frame for every trigger, a while after it."""
+
+    live = False
+
+    def __init__(self) -> None:
+        self.asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self.triggers = 0
+
+    def trigger(self) -> None:
+        self.triggers += 1
+        self.asked.put(True)
+
+    def frames(self) -> Iterator[Frame]:
+        number = 0
+        while self.asked.get():
+            time.sleep(0.02)
+            image = np.random.default_rng(number).integers(0, 255, (40, 40), np.uint8)
+            yield Frame(image, number, time.monotonic_ns(), 0)
+            number += 1
+
+    def close(self) -> None:
+        self.asked.put(False)
+
+
+class Wanting:
+    """Wants so many frames."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def wait(self, timeout_s: float) -> bool:
+        if not self.left:
+            time.sleep(timeout_s)
+        return self.left > 0
+
+    def claim(self, frame: Frame) -> object | None:
+        if not self.left:
+            return None
+        self.left -= 1
+        return frame.sequence
+
+
+def test_a_camera_with_a_software_trigger_is_triggered_once_for_each_frame_that_is_wanted() -> None:
+    source = SoftwareTriggered()
+    capture = Capture(source, QualityGate(Quality(min_sharpness=0)), Wanting(5))
+    seen: list[object] = []
+    for batch in capture.batches(8, 0.3):
+        seen += [captured.claim for captured in batch]
+        if not batch and len(seen) >= 5:
+            capture.close()
+    assert seen == [0, 1, 2, 3, 4]
+    assert source.triggers == 5

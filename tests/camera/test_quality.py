@@ -1,5 +1,8 @@
 """Tests of the frame-quality gate."""
 
+import shutil
+import socket
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -10,12 +13,20 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from camera.folder import find_images, read_grey
-from camera.quality import FAULTS, QualityGate, sharpness
+from camera.process import ProcessSource, stream_reader
+from camera.quality import FAULTS, QualityGate, drawn_share, sharpness
 from camera.source import GreyImage
 from camera.vmc220 import render_frame
-from config.settings import Quality, Vmc220Source
+from config.settings import Live, OpencvSource, Quality, Vmc220Source
 
-OFF = Quality(min_sharpness=0, min_contrast=0, max_dark_share=1, max_bright_share=1, frozen_after=0)
+OFF = Quality(
+    min_sharpness=0,
+    min_contrast=0,
+    max_dark_share=1,
+    max_bright_share=1,
+    max_drawn_share=1,
+    frozen_after=0,
+)
 
 
 def noise(seed: int = 0, low: int = 60, high: int = 190) -> GreyImage:
@@ -33,7 +44,14 @@ def blurred() -> GreyImage:
     return np.tile(np.linspace(40, 200, 120), (100, 1)).astype(np.uint8)
 
 
+def colour_bars() -> GreyImage:
+    """EBU bars as grey values (Rec. 601), as a converter without a camera sends them."""
+    bars = np.array([255, 226, 179, 150, 105, 76, 29, 0], np.uint8)
+    return np.tile(np.repeat(bars, 80), (480, 1))
+
+
 PICTURES = {
+    "no-signal": colour_bars(),
     "dark": mostly(2),
     "bright": mostly(254),
     "empty": noise(0, 100, 103),
@@ -50,6 +68,7 @@ def test_each_fault_is_found_and_has_its_name(name: str) -> None:
 @pytest.mark.parametrize("name", PICTURES)
 def test_each_threshold_can_be_switched_off(name: str) -> None:
     key = {
+        "no-signal": {"max_drawn_share": 1.0},
         "dark": {"max_dark_share": 1.0},
         "bright": {"max_bright_share": 1.0},
         "empty": {"min_contrast": 0.0},
@@ -83,6 +102,46 @@ def test_a_share_right_at_the_limit_is_good() -> None:
     assert gate.fault(image) is None
     image[50, 0] = 0
     assert gate.fault(image) == "dark"
+
+
+@pytest.mark.parametrize("quality", [95, 50, 20])
+def test_colour_bars_are_known_also_after_jpeg(quality: int) -> None:
+    jpeg = cv2.imencode(".jpg", colour_bars(), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    image = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE), np.uint8)
+    assert QualityGate(Quality()).fault(image) == "no-signal"
+
+
+def test_the_no_signal_picture_of_a_real_streamer_is_known() -> None:
+    if not shutil.which("ustreamer"):
+        pytest.skip("no ustreamer: apt install ustreamer")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["ustreamer", "--device=/dev/video77", "--host=127.0.0.1", f"--port={port}"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
+        settings = OpencvSource(address=f"http://127.0.0.1:{port}/stream")
+        source = ProcessSource(stream_reader(settings), Live(retry_first_s=0.1), print)
+        frame = next(source.frames())
+        source.close()
+        server.terminate()
+    gate = QualityGate(Quality())
+    assert [gate.fault(frame.image) for _ in range(4)] == ["no-signal"] * 4, "and not dark, frozen"
+
+
+def test_a_dark_picture_with_hot_pixels_and_a_bright_one_with_holes_keep_their_names() -> None:
+    hot = np.zeros((480, 640), np.uint8)
+    hot[np.random.default_rng(0).random(hot.shape) < 0.002] = 200
+    assert QualityGate(Quality()).fault(hot) == "dark"
+    assert QualityGate(Quality()).fault(255 - hot) == "bright"
+
+
+def test_drawn_share_is_what_it_says() -> None:
+    image = np.zeros((101, 101), np.uint8)
+    image[:, 50:] = 200
+    assert drawn_share(image) == pytest.approx(0.99)  # one column of 100 has another neighbour
+    assert drawn_share(np.full((50, 50), 7, np.uint8)) == 0
+    assert drawn_share(noise()) == 0
+    assert drawn_share(image[:1]) == 0
 
 
 def test_frozen_from_the_third_same_picture_on_until_another_comes() -> None:
@@ -161,6 +220,7 @@ def test_all_real_steel_passes_the_default_gate(neu_cls: Path) -> None:
     assert len(files) == 1800
     faults = {path.name: fault for path in files if (fault := gate.fault(read_grey(path)))}
     assert faults == {}
+    assert max(drawn_share(read_grey(path)) for path in files) < 0.5
 
 
 def test_simulated_plates_pass_the_default_gate() -> None:

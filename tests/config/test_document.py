@@ -16,7 +16,11 @@ from config.settings import (
     Asking,
     Camera,
     Device,
+    Exchange,
     FolderSource,
+    GenicamSource,
+    GentlSource,
+    Live,
     OpencvSource,
     Quality,
     Recipe,
@@ -119,6 +123,8 @@ def recipes(draw: st.DrawFn) -> Recipe:
         name=draw(names),
         classes=classes,
         pass_classes=draw(st.lists(st.sampled_from(classes), max_size=3)),
+        parts=draw(st.lists(names, max_size=3)),
+        thresholds=draw(st.dictionaries(st.sampled_from(classes), numbers(0, 9))),
         regions=draw(words | st.lists(region, min_size=1, max_size=3)),
         grid_overlap_px=draw(st.integers(0, 180)),
         frame_width_px=draw(sizes),
@@ -128,7 +134,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
 
 cameras = st.builds(
     Camera,
-    source=st.sampled_from(["folder", "opencv", "vmc220"]),
+    source=st.sampled_from(["folder", "opencv", "genicam", "gentl", "vmc220"]),
     folder=st.builds(
         FolderSource,
         path=st.none() | paths,
@@ -140,8 +146,16 @@ cameras = st.builds(
         OpencvSource,
         address=texts.map(lambda text: f"rtsp://{text}"),
         open_timeout_s=numbers(0.1, 120),
-        retry_first_s=numbers(0.01, 30),
     ),
+    genicam=st.builds(
+        GenicamSource,
+        device=texts,
+        pixel_format=st.sampled_from(["Mono8", "BayerRG8"]),
+        exposure_us=st.none() | numbers(1, 1e6),
+        width_px=st.integers(0, 65535),
+    ),
+    gentl=st.builds(GentlSource, producer=st.none() | paths),
+    live=st.builds(Live, retry_first_s=numbers(0.01, 30)),
     vmc220=st.builds(
         Vmc220Source,
         seed=st.integers(0),
@@ -158,13 +172,14 @@ cameras = st.builds(
 )
 any_settings = st.builds(
     Settings,
-    device=st.builds(Device, name=names, data=paths, threads=st.integers(1, 64)),
+    device=st.builds(Device, name=names, data=paths, recipes=paths, threads=st.integers(1, 64)),
     camera=cameras,
     recipe=recipes(),
     asking=st.builds(
         Asking, strategy=st.sampled_from(["kls", "kls_floor"]), audit_share=numbers(0, 1)
     ),
-    trainer=st.builds(Trainer, confident_share=numbers(0, 1, open_ends=True)),
+    trainer=st.builds(Trainer, data=paths, confident_share=numbers(0, 1, open_ends=True)),
+    exchange=st.builds(Exchange, url=paths.map(str)),
 )
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from config.errors import UserError
 from config.load import find_settings, load_settings
-from config.settings import Settings
+from config.settings import Device, Exchange, Settings, Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,8 @@ def mistake(tmp_path: Path, text: str) -> str:
 MISTAKES = {
     # unknown keys and tables
     "inspector = 1": "inspector: unknown key; "
-    "known keys: device, camera, recipe, asking, keeping, review, trainer",
+    "known keys: device, camera, recipe, asking, keeping, drift, machine, plant, review, trainer, "
+    "exchange, update",
     "kamera.x = 1": "kamera: unknown key; did you mean 'camera'?",
     "[recipes]\nname = 'x'": "recipes: unknown key; did you mean 'recipe'?",
     "[camera]\nsorce = 'folder'": "camera.sorce: unknown key; did you mean 'source'?",
@@ -48,7 +49,8 @@ MISTAKES = {
         "camera.quality.min_sharpnes: unknown key; did you mean 'min_sharpness'?"
     ),
     "[camera.usb]\nx = 1": (
-        "camera.usb: unknown key; known keys: source, folder, opencv, vmc220, quality"
+        "camera.usb: unknown key; known keys: source, folder, opencv, genicam, "
+        "gentl, vmc220, live, stage, light, scan, quality"
     ),
     "[recipe]\nregions = [{x = 0, y = 0, width = 20, height = 20, angle = 3}]": (
         "recipe.regions.0.angle: unknown key; known keys: x, y, width, height"
@@ -98,7 +100,7 @@ MISTAKES = {
     "[trainer]\nconfident_share = 1": "trainer.confident_share: found 1; allowed is less than 1 (",
     # choices
     "[camera]\nsource = 'opencvv'": (
-        "camera.source: found 'opencvv'; allowed is 'folder', 'opencv' or 'vmc220' ("
+        "camera.source: found 'opencvv'; allowed is 'folder', 'opencv', 'genicam', 'gentl'"
     ),
     # regions: a choice or a list
     "[recipe]\nregions = 'grd'": (
@@ -135,8 +137,8 @@ MISTAKES = {
         "recipe: frame_height_px is 199; a patch of the grid is 200"
     ),
     "[camera.quality]\nfrozen_after = 1": "camera.quality: frozen_after is 1, which calls every",
-    "[camera.opencv]\nretry_first_s = 40": (
-        "camera.opencv: retry_longest_s is 30, which is under retry_first_s, 40"
+    "[camera.live]\nretry_first_s = 40": (
+        "camera.live: retry_longest_s is 30, which is under retry_first_s, 40"
     ),
     # not TOML at all
     "[camera": "not valid TOML: ",
@@ -216,8 +218,13 @@ def test_the_file_given_goes_before_the_variable_before_the_folder_before_the_si
 
 def test_an_empty_file_means_all_defaults(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path / "site.toml"))
-    data = settings.device.model_copy(update={"data": Path("data")})
-    assert settings.model_copy(update={"device": data}) == Settings()
+    data = tmp_path / "data"
+    said = Settings(
+        device=Device(data=data, recipes=tmp_path / "recipes"),
+        trainer=Trainer(data=data / "trainer"),
+        exchange=Exchange(url=str(data / "exchange")),
+    )
+    assert settings == said
 
 
 def test_relative_paths_start_at_the_folder_of_the_file(

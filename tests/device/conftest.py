@@ -80,6 +80,18 @@ def model_file(path: Path, plates: NDArray[np.uint8], seed: int = 0, **changes: 
     return path
 
 
+def wider_model(path: Path, plates: NDArray[np.uint8], classes: list[str]) -> Path:
+    """A model file with random weights for these classes."""
+    network = GlobalPoolingNet("gapc", len(classes)).eval()
+    log_p = predict_log_probabilities(network, torch.from_numpy(plates)).numpy()
+    count = len(classes)
+    rows = [[1 / count] * count] * count
+    values = {"classes": classes, "baselines": rows, "baseline_counts": [1] * count}
+    values["thresholds"] = [10.0] * count
+    export_model(weights_of(network), metadata(**values), plates, log_p, path)
+    return path
+
+
 @pytest.fixture
 def make_model(tmp_path: Path, plates: NDArray[np.uint8]) -> MakeModel:
     """Makes a model file, as `model_file` does."""
@@ -94,7 +106,7 @@ def make_model(tmp_path: Path, plates: NDArray[np.uint8]) -> MakeModel:
 def settings(tmp_path: Path, plate_folder: Path) -> Settings:
     """A device that inspects the simulated patches from their folder."""
     return Settings(
-        device=Device(name="box", data=tmp_path / "data"),
+        device=Device(name="box", data=tmp_path / "data", recipes=tmp_path / "recipes"),
         camera=Camera(source="folder", folder=FolderSource(path=plate_folder)),
         recipe=Recipe(classes=list(CLASSES), pass_classes=["clean"]),
         asking=Asking(k=5, cold_start=20, audit_share=0),

@@ -13,11 +13,9 @@ from device.day import (
     HOUR_NS,
     MINUTE_NS,
     Asked,
-    Audited,
     Choice,
     ScoresOf,
     asked,
-    audited,
     defects,
     operators_agreement,
     parts,
@@ -190,7 +188,8 @@ def test_scores_are_held_against_the_two_days_before(db: Database) -> None:
     clean = scores(db, MODEL, Choice(SHIFT))[0]
     assert clean.patches == 9
     assert sum(clean.usual) == 40
-    assert (clean.share_over, clean.usual_over) == (1, pytest.approx(0.75))
+    assert clean.share_over == 1
+    assert clean.usual_over == pytest.approx(0.75)
 
 
 def test_the_bin_of_the_threshold_counts_in_part() -> None:
@@ -199,38 +198,6 @@ def test_the_bin_of_the_threshold_counts_in_part() -> None:
     middle = math.sqrt(bin_edge(0) * bin_edge(1))
     assert ScoresOf("pit", bins, middle, bins).share_over == pytest.approx(0.5)
     assert ScoresOf("pit", bins, 1e9, []).share_over == 0
-
-
-def test_accuracy_from_spot_checks_alone(db: Database) -> None:
-    say(db, flag(db, "right"), "class", "pit")
-    say(db, flag(db, "right too", part="P"), "class", "pit")
-    say(db, flag(db, "wrong"), "class", "scratch")
-    say(db, flag(db, "new"), "something new", "pit")  # called like the class, and still new
-    say(db, flag(db, "can't"), "can't tell")
-    undone = flag(db, "undone")
-    say(db, undone, "class", "pit")
-    say(db, undone, "undone")
-    changed = flag(db, "changed", predicted="clean")
-    say(db, changed, "class", "pit")
-    say(db, changed, "undone")
-    say(db, changed, "class", "clean")
-    say(db, changed, "class", "pit", repeat=True)  # does not change what it is
-    flag(db, "waits")
-    say(db, flag(db, "asked", "uncertain"), "class", "pit")
-    say(db, flag(db, "of another", model="o" * 64), "class", "pit")
-    flag(db, "copy", alike=hashlib.sha256(b"wrong").hexdigest())
-    assert audited(db, MODEL) == Audited(right=3, total=6, cant_tell=1, undone=1)
-    assert audited(db, MODEL, part="P") == (1, 1, 0, 0)
-    assert audited(db, MODEL, class_name="clean") == (1, 1, 0, 0)
-    assert audited(db, "unknown") == (0, 0, 0, 0)
-
-
-def test_a_model_that_came_back_has_all_its_spot_checks(db: Database) -> None:
-    say(db, flag(db, "early"), "class", "pit")
-    record_activation(db, "o" * 64, "test")
-    record_activation(db, MODEL, "rolled back")
-    say(db, flag(db, "late"), "class", "clean")
-    assert audited(db, MODEL) == (1, 2, 0, 0)
 
 
 def test_agreement_from_blinded_repeats(db: Database) -> None:
@@ -278,7 +245,6 @@ def test_an_empty_store_has_empty_figures(tmp_path: Path) -> None:
     assert defects(db, choice) == []
     assert asked(db, choice) == (0, 0)
     assert scores(db, MODEL, choice) == []
-    assert audited(db, MODEL) == (0, 0, 0, 0)
     assert operators_agreement(db, BEGIN).kappa is None
     assert parts(db) == []
     assert json.dumps(asked(db, choice).share) == "null"

@@ -1,6 +1,7 @@
 """What is opened at all: our exporter's files, and nothing that was bent."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -86,7 +87,7 @@ def test_a_huge_shape_does_not_ask_for_memory(make_model: MakeModel) -> None:
     [(onnx.TensorProto.DOUBLE, [1.0]), (onnx.TensorProto.STRING, [b"x"])],
 )
 def test_other_data_types_are_refused(
-    make_model: MakeModel, kind: int, values: list[object], tmp_path: Path
+    make_model: MakeModel, kind: int, values: list[Any], tmp_path: Path
 ) -> None:
     model = onnx.load(make_model(name=str(tmp_path / "m.onnx")))
     model.graph.initializer.append(onnx.helper.make_tensor("more", kind, [1], values))

@@ -5,35 +5,34 @@ import math
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy.stats import beta
 
-from device.statistics import Rating, agreement, cohen_kappa, fleiss_kappa, wilson
+from device.statistics import (
+    Rating,
+    agreement,
+    beta_cdf,
+    clopper_pearson,
+    cohen_kappa,
+    fleiss_kappa,
+)
 
 COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 PAIRS = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd")), max_size=60)
 
 
-@pytest.mark.parametrize(  # Newcombe, Statistics in Medicine 17 (1998), table I, method 3
-    ("right", "total", "low", "high"),
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611),
-     (1, 29, 0.0061, 0.1718)],
-)  # fmt: skip
-def test_published_intervals(right: int, total: int, low: float, high: float) -> None:
-    assert wilson(right, total) == pytest.approx((low, high), abs=5e-5)
-
-
 @given(COUNTS)
 def test_an_interval_holds_its_share_and_is_symmetric(counts: tuple[int, int]) -> None:
     right, total = counts
-    low, high = wilson(right, total)
+    low, high = clopper_pearson(right, total)
     assert 0 <= low <= right / total <= high <= 1
-    mirrored = wilson(total - right, total)
-    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-12)
-    narrower = wilson(4 * right, 4 * total)
+    mirrored = clopper_pearson(total - right, total)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-8)
+    narrower = clopper_pearson(4 * right, 4 * total)
     assert narrower.high - narrower.low < high - low
 
 
 def test_nothing_seen_says_nothing() -> None:
-    assert wilson(0, 0) == (0, 1)
+    assert clopper_pearson(0, 0) == (0, 1)
     assert cohen_kappa([]) is None
     assert fleiss_kappa([]) is None
     assert agreement([]) == (0, 0, None, None)
@@ -85,3 +84,28 @@ def test_two_people_are_compared_whoever_was_first_and_three_by_fleiss() -> None
     third = [*pairs[1:], (Rating("Zoe", "y"), Rating("Anna", "y"))]
     assert agreement(third).people is None
     assert agreement(third).kappa == pytest.approx(0.195 / 0.495)
+
+
+@pytest.mark.parametrize(("right", "total"), [(0, 1), (1, 1), (98, 100), (37.4, 61.2), (1999, 2e3)])
+def test_clopper_pearson_as_scipy_has_it(right: float, total: float) -> None:
+    low, high = clopper_pearson(right, total)
+    if right:
+        assert low == pytest.approx(beta.ppf(0.025, right, total - right + 1), abs=1e-8)
+    if right < total:
+        assert high == pytest.approx(beta.ppf(0.975, right + 1, total - right), abs=1e-8)
+    assert low < right / total or right == 0
+    assert high > right / total or right == total
+
+
+@given(st.floats(0.05, 500), st.floats(0.05, 500), st.floats(0, 1))
+def test_the_beta_distribution_as_scipy_has_it(a: float, b: float, x: float) -> None:
+    assert beta_cdf(x, a, b) == pytest.approx(beta.cdf(x, a, b), abs=1e-9)
+
+
+@pytest.mark.parametrize("a", [0.5, 1, 7, 60.3])
+def test_the_middle_of_a_beta_distribution(a: float) -> None:
+    assert beta_cdf(0.5, a, a) == pytest.approx(0.5)
+    for b in (1, 3.3, 41):  # where the two branches meet
+        middle = (a + 1) / (a + b + 2)
+        for x in (middle, math.nextafter(middle, 0), math.nextafter(middle, 1)):
+            assert beta_cdf(x, a, b) == pytest.approx(beta.cdf(x, a, b))

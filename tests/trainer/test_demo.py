@@ -1,7 +1,8 @@
-"""The demo: a whole life in small."""
+"""The demo: a whole life in small, with real processes."""
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -13,26 +14,25 @@ import numpy as np
 import pytest
 
 from camera.milled_steel import CLASSES, random_patch
+from camera.opening import open_source
 from config.errors import UserError
+from config.settings import Settings
 from device.store import add_label, get_state, open_store, waiting
-from trainer import demo
-from trainer.retrain import retrain
-from trainer.training import Training
+from tests.servers import S3Server, Server, SftpServer, running
+from tests.trainer.night_site import FREE
+from trainer import demo, demo_site
+from trainer.demo_world import folder_world, simulated_world
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training runs that are short and learn little."""
-
-    def short(*arguments: object, **options: object) -> object:
-        options["training"] = Training(fewest_steps=12, most_steps=12)
-        return retrain(*arguments, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(demo, "retrain", short)
+    """Training runs that are short and learn little, and a judge that lets them pass."""
+    monkeypatch.setattr(demo, "TRAINER_CHANGES", FREE | {"least_golden": 1})
+    monkeypatch.setattr(demo_site, "QUESTION_SHARE", 0.2)  # of few images
 
 
 def some_folders(folder: Path) -> Path:
-    for i in range(90):
+    for i in range(120):
         size = (200, 200) if i % 2 else (220, 260)  # any image size
         path = folder / ["good one", "bad", "worse"][i % 3] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,40 +43,103 @@ def some_folders(folder: Path) -> Path:
 
 def test_a_life_on_any_folder_of_class_folders(quick: None, tmp_path: Path) -> None:
     frames, out = some_folders(tmp_path / "frames"), tmp_path / "out.json"
-    demo.demo(headless=True, nights=2, frames=frames, data=tmp_path / "demo", json_file=out)
+    demo.demo(headless=True, nights=1, frames=frames, data=tmp_path / "demo", json_file=out)
     nights = json.loads(out.read_text())["nights"]
-    assert [night["night"] for night in nights] == [0, 1, 2]
-    assert set(nights[0]) >= {
-        "night", "labels", "labelled_share", "accuracy", "flags", "frames_per_second", "model",
-        "model_bytes", "train_seconds",
-    }  # fmt: skip
-    flags = [night["flags"] for night in nights]
-    assert flags[0] == 3  # 3 % of 90, evenly drawn
-    assert all(1 <= count <= 3 for count in flags)  # then one of each class that is predicted
-    assert [night["labels"] for night in nights] == np.cumsum(flags).tolist()
-    assert nights[2]["labelled_share"] == pytest.approx(sum(flags) / 90)
-    assert all(night["model_bytes"] < 578_700 for night in nights)
-    assert len({night["model"] for night in nights}) == 3
-    db = open_store(tmp_path / "demo")
-    assert db.execute("SELECT count(*) FROM activations").fetchone()[0] == 3
-    # What was asked and learnt from is never what tests it: 18 of 90 are held out.
-    assert db.execute("SELECT sum(frames) FROM counters").fetchone()[0] == 3 * 72
-    db.close()
+    assert [night["night"] for night in nights] == [0, 1]
+    first, second = nights
+    # 120 images: 24 test, 24 are golden (a quarter of each class), 72 pass two cameras.
+    assert (first["golden"], first["flags"], first["labels"]) == (24, 24, 24)
+    assert [box["frames"] for box in first["devices"].values()] == [36, 36]
+    assert first["published"]
+    assert first["reasons"] == []
+    assert second["flags"] > 0  # those of the quota, and what is asked again
+    assert 24 < second["labels"] <= 24 + second["flags"]  # some are asked again
+    assert second["labelled_share"] == pytest.approx((24 + second["labels"]) / 120)
+    for night in nights:
+        assert night["model_bytes"] < 578_700
+        assert {box["model"] for box in night["devices"].values()} == {night["model"]}
+    if second["published"]:
+        assert second["model"] != first["model"]
+    # Devices and trainer share nothing but the exchange.
+    folder = tmp_path / "demo"
+    stores = {name: open_store(folder / name) for name in ("box-1", "box-2", "office")}
+    count = "SELECT count(*) FROM labels"
+    here = {name: db.execute(count).fetchone()[0] for name, db in stores.items()}
+    assert here["office"] == here["box-1"] + here["box-2"]
+    devices = stores["office"].execute("SELECT device, count(*) FROM patches GROUP BY device")
+    assert {row[0] for row in devices} == {"box-1", "box-2"}
+    assert stores["box-1"].execute("SELECT count(*) FROM merges").fetchone()[0] == 0
+    seen = {
+        name: {row[0] for row in stores[name].execute("SELECT origin FROM frames")}
+        for name in ("box-1", "box-2")
+    }
+    assert not seen["box-1"] & seen["box-2"]
+    for db in stores.values():
+        db.close()
 
 
-def test_the_same_seed_asks_the_same_questions(quick: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [S3Server, SftpServer])
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_the_same_life_over_a_server(quick: None, kind: type[Server], tmp_path: Path) -> None:
+    frames, out = some_folders(tmp_path / "frames"), tmp_path / "out.json"
+    with running(kind, tmp_path / "server") as server:
+        place = server.exchange()
+        config = tmp_path / "keys.toml"
+        config.write_text(
+            "[exchange]\n"
+            + "".join(
+                f"{key} = {json.dumps(str(value))}\n"
+                for key, value in place.model_dump(exclude={"timeout_s"}).items()
+                if value
+            )
+        )
+        demo.demo(
+            headless=True, nights=1, frames=frames, data=tmp_path / "demo", config=config,
+            exchange=place.url, json_file=out,
+        )  # fmt: skip
+        nights = json.loads(out.read_text())["nights"]
+        assert nights[0]["published"]
+        assert nights[1]["labels"] > nights[0]["labels"]
+        for night in nights:
+            assert {box["model"] for box in night["devices"].values()} == {night["model"]}
+        assert not (tmp_path / "demo" / "exchange").exists()
+        secret = (tmp_path / "server" / "credentials").read_text() if kind is S3Server else "None"
+        for path in (tmp_path / "demo").rglob("*.toml"):
+            assert secret.split()[-1] not in path.read_text() or kind is SftpServer
+
+
+def test_the_same_seed_shows_the_same_world(tmp_path: Path) -> None:
     frames = some_folders(tmp_path / "frames")
 
-    def asked(data: Path, seed: int) -> list[tuple[str, str]]:
-        demo.demo(headless=True, nights=1, frames=frames, data=data, seed=seed)
-        db = open_store(data)
-        rows = db.execute("SELECT patch_id, class FROM labels ORDER BY patch_id").fetchall()
-        db.close()
-        return [tuple(row) for row in rows]
+    def shown(name: str, seed: int) -> list[list[str]]:
+        folder_world(frames, ["a", "b"], tmp_path / name, seed)
+        folders = [tmp_path / name / "frames/a", tmp_path / name / "frames/b"]
+        parts = [*folders, tmp_path / name / "golden"]
+        return [sorted(str(f.resolve()) for f in part.rglob("*.png")) for part in parts]
 
-    first = asked(tmp_path / "a", 5)
-    assert first == asked(tmp_path / "b", 5)
-    assert first != asked(tmp_path / "c", 6)
+    first = shown("a", 5)
+    assert first == shown("b", 5)
+    assert first != shown("c", 6)
+    assert [len(part) for part in first] == [36, 36, 24]
+    assert len({file for part in first for file in part}) == 96  # no image is in two of them
+    (tmp_path / "with-test").mkdir()
+    world = folder_world(frames, ["a", "b"], tmp_path / "d", 5)
+    assert len(world.test_labels) == 24
+
+
+def test_the_simulated_world_is_fresh_every_day_and_apart_from_its_test(tmp_path: Path) -> None:
+    world = simulated_world(1, ["a", "b"], tmp_path, seed=0)
+    days = []
+    for device in ("a", "b"):
+        for day in (0, 1):
+            settings = Settings(camera=world.camera(device, day))
+            source = open_source(settings.camera, settings.recipe.classes, lambda _event: None)
+            days.append({f.image.tobytes() for f in itertools.islice(source.frames(), 5)})
+            source.close()
+    assert len(set().union(*days)) == 20
+    assert set(np.bincount(world.test_labels, minlength=4) > 30) == {True}
+    assert len(list((tmp_path / "golden").rglob("*.png"))) == world.golden == 80
 
 
 def test_what_people_answer_counts_and_the_ground_truth_gives_the_rest(
@@ -92,9 +155,9 @@ def test_what_people_answer_counts_and_the_ground_truth_gives_the_rest(
     frames = some_folders(tmp_path / "frames")
 
     def answer_one() -> None:
-        while not (tmp_path / "demo" / "millsight.db").exists():
+        while not (tmp_path / "demo/box-1/millsight.db").exists():
             time.sleep(0.1)
-        db = open_store(tmp_path / "demo")
+        db = open_store(tmp_path / "demo/box-1")
         while (get_state(db, "loop") or {}).get("activity") != "stopped":  # the day goes on
             time.sleep(0.1)
         add_label(db, waiting(db, 1, 3)[0].patch_id, "worse", "anna")
@@ -104,22 +167,20 @@ def test_what_people_answer_counts_and_the_ground_truth_gives_the_rest(
     person.start()
     demo.demo(nights=0, frames=frames, data=tmp_path / "demo")
     person.join()
-    said = capsys.readouterr().out
-    assert "review page: http://127.0.0.1:" in said
-    assert opened.read_text().strip() in said
-    db = open_store(tmp_path / "demo")
-    operators = [row[0] for row in db.execute("SELECT operator FROM labels ORDER BY rowid")]
+    pages = re.findall(r"box-\d: review page: http://127\.0\.0\.1:\d+", capsys.readouterr().out)
+    assert len(pages) == 2
+    assert pages[0].endswith(opened.read_text().strip().rstrip("/"))
+    db = open_store(tmp_path / "demo/office")
+    operators = [row[0] for row in db.execute("SELECT operator FROM labels")]
     db.close()
-    assert operators == ["anna", "ground truth", "ground truth"]
+    assert sorted(operators) == ["anna"] + ["ground truth"] * 23
 
 
-def test_an_earlier_demo_is_replaced_but_nothing_else(quick: None, tmp_path: Path) -> None:
-    frames = some_folders(tmp_path / "frames")
-    for _ in range(2):
-        demo.demo(headless=True, nights=0, frames=frames, data=tmp_path / "demo")
+def test_only_a_demos_folder_is_replaced(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "photo.jpg").write_text("dear")
+    frames = some_folders(tmp_path / "frames")
     with pytest.raises(UserError, match="not empty, and not a demo's"):
         demo.demo(headless=True, nights=0, frames=frames, data=mine)
     assert (mine / "photo.jpg").read_text() == "dear"
@@ -133,31 +194,29 @@ def test_a_class_folder_with_an_impossible_name_is_one_clear_line(tmp_path: Path
     assert "a,b;c" in str(error.value)
 
 
-def test_the_simulated_world_is_fresh_every_day_and_apart_from_its_test() -> None:
-    world = demo.simulated_world(1, seed=0)
-    days = [
-        {frame.image.tobytes() for frame in itertools.islice(world.day(d)(print).frames(), 5)}
-        for d in (0, 1)
-    ]
-    assert not days[0] & days[1]
-    assert set(np.bincount(world.test_labels, minlength=4) > 30) == {True}
-
-
-def test_missing_folders_are_one_clear_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "millsight", "demo", "--headless", "--frames", "nowhere"]
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--frames", "nowhere"], "nowhere: no such folder\n"),
+        (["--frames", ".", "--json", "nowhere/out.json"], "nowhere/out.json: its folder does not"),
+        (["--exchange", "ftp://nas/x"], "--exchange: no address of an exchange"),
+        (["--exchange", "sftp://me:hush@nas/x"], "--exchange: no address of an exchange"),
+    ],
+)
+def test_what_cannot_be_used_is_one_clear_line(words: list[str], said: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "millsight", "demo", "--headless", *words]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.returncode == 1
-    assert result.stderr == "millsight: nowhere: no such folder\n"
-    command[-2:] = ["--json", "nowhere/out.json"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert result.stderr.startswith("millsight: nowhere/out.json: its folder does not exist")
+    assert result.stderr.startswith(f"millsight: {said}")
+    assert "hush" not in result.stderr
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_on_neu_a_few_labels_beat_the_papers_44_percent(neu_cls: Path, tmp_path: Path) -> None:
     """One real life: 97.8 % is what the paper needs 44 % of all labels for."""
     out = tmp_path / "out.json"
     demo.demo(headless=True, nights=2, frames=neu_cls, data=tmp_path / "demo", json_file=out)
     last = json.loads(out.read_text())["nights"][-1]
-    assert last["labelled_share"] == pytest.approx(0.09)
+    assert last["labelled_share"] <= 0.13
     assert last["accuracy"] >= 0.978

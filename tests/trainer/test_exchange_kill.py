@@ -34,18 +34,34 @@ print("done", flush=True)
 PUSH = PROGRAM.format(module="device.exchange.push", name="push")
 MERGE = PROGRAM.format(module="trainer.merge", name="merge")
 
+# Kills itself before its n-th operation on files: every gap between two of them is met for certain.
+STOPS = """
+import os, signal
+left = int(sys.argv[2])
+def before(event, _arguments):
+    global left
+    if event in {"open", "os.rename", "os.remove", "os.mkdir", "sqlite3.connect"}:
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(before)
+"""
 
-def killed(program: str, config: Path, after_s: float) -> tuple[bool, float]:
-    """Run a program and kill it so long after it began; whether it had ended, and its time."""
+
+def killed(program: str, config: Path, after_s: float | None) -> tuple[bool, float]:
+    """Run a program and kill it so long after it began, or not at all.
+
+    Whether it had done its work, and the time that the work took.
+    """
     command = [sys.executable, "-c", program, str(config)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         began = time.monotonic()
-        if after_s < 60:
+        if after_s is not None:
             time.sleep(after_s)
             process.send_signal(signal.SIGKILL)
-        ended = "done" in process.stdout.read()
+        ended = process.stdout.readline() == "done\n"
         return ended, time.monotonic() - began
 
 
@@ -55,7 +71,7 @@ def kill_often(
     """Kill a program at moments spread over its run; how often it was found in which state."""
     for number in (0, 1):  # the first run makes the store, and takes longer
         prepare(number)
-        _, duration = killed(program, config, after_s=99)
+        _, duration = killed(program, config, after_s=None)
     rng = random.Random(0)
     states: Counter[str] = Counter()
     for kill in range(2, kills + 2):
@@ -106,6 +122,7 @@ def answer_some(box: Settings, number: int) -> None:
 
 
 @pytest.mark.parametrize("kills", KILLS)
+@pytest.mark.timeout(1500)
 def test_a_push_killed_at_any_moment(kills: int, tmp_path: Path) -> None:
     box = device_settings(tmp_path, "box 1")
     config = config_file(box, tmp_path)
@@ -128,6 +145,7 @@ def test_a_push_killed_at_any_moment(kills: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kills", KILLS)
+@pytest.mark.timeout(1500)
 def test_a_merge_killed_at_any_moment(kills: int, tmp_path: Path) -> None:
     box = device_settings(tmp_path, "box 1")
     config = config_file(box, tmp_path)
@@ -151,6 +169,36 @@ def test_a_merge_killed_at_any_moment(kills: int, tmp_path: Path) -> None:
     merge(box)
     push(box)
     check_all_arrived(box, 18 * (kills + 2))
+
+
+@pytest.mark.parametrize("program", [PUSH, MERGE], ids=["push", "merge"])
+@pytest.mark.parametrize("step", [50, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.timeout(1500)
+def test_killed_between_any_two_file_operations(program: str, step: int, tmp_path: Path) -> None:
+    box = device_settings(tmp_path, "box 1")
+    config = config_file(box, tmp_path)
+    stopping = program.replace('print("ready"', STOPS + 'print("ready"')
+    number, done = 0, False
+    while not done:
+        answer_some(box, number)
+        if program is MERGE:
+            push(box)
+        number += 1
+        # Whatever the n-th operation is, it comes within the next run, or that one ends.
+        command = [sys.executable, "-c", stopping, str(config), str(1 + step * (number - 1))]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = "done" in result.stdout
+        assert done or result.returncode == -signal.SIGKILL, result.stderr
+        if program is PUSH:
+            merge(box)
+        assert not set(deletable(box)) - set(merged(box))
+    print(f"killed before {number - 1} operations on files")
+    assert number > 1
+    push(box)
+    merge(box)
+    push(box)
+    check_all_arrived(box, 18 * number)
+    assert not list((box.device.data / "outbox").iterdir())
 
 
 def deletable(box: Settings) -> list[str]:

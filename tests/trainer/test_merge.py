@@ -254,6 +254,26 @@ def test_batches_in_any_order_give_the_same_store(
     shutil.rmtree(folder)
 
 
+def test_the_last_answer_counts_whichever_batch_comes_first(tmp_path: Path) -> None:
+    box = device_settings(tmp_path, "box 1")
+    (patch,) = fill(box, 1)
+    for name in ("scratch", "patch", "clean"):
+        answer(box, [patch], name)
+        push(box)
+    labels, away = Path(box.exchange.url, "labels/box 1"), tmp_path / "away"
+    shutil.move(labels, away)
+    for manifest in sorted(away.glob("*.json"), reverse=True):
+        labels.mkdir(exist_ok=True)
+        for path in (manifest, manifest.with_suffix(".db")):
+            shutil.copy(path, labels)
+        assert merge(box).new_labels == 1
+        db = open_store(box.trainer.data)
+        assert last_answers(db) == {patch: "clean"}
+        db.close()
+    said = rows(box.trainer.data, "SELECT class FROM labels ORDER BY rowid")
+    assert said == [("scratch",), ("patch",), ("clean",)]
+
+
 # --- bad batches ------------------------------------------------------------------------------
 
 

@@ -78,6 +78,6 @@ export function listen({ patch, tap, key, dimmed, dimAfter }) {
   document.addEventListener("contextmenu", (event) => event.preventDefault());
   stayAwake();
   pictureChanged();  // a tap meant for the page before
-  // Only there over https and on this machine itself.
-  navigator.serviceWorker?.register("/sw.js").catch(() => {});
+  // Only there over https and on this machine itself; another edition fetches its screen anew.
+  navigator.serviceWorker?.register(`/sw.js?${document.body.dataset.edition}`).catch(() => {});
 }

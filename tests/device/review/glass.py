@@ -112,8 +112,8 @@ def page_of(
 
 
 def stop(page: Page) -> None:
-    """Let the page's time stand still."""
-    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 0.05)
+    """Let the page's time stand still, some while from now: it can only be stopped ahead."""
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 20)
 
 
 def settle(page: Page) -> None:

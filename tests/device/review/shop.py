@@ -25,7 +25,8 @@ def work_shifts(db: Database, settings: Settings, shifts: int = 7, seed: int = 1
     classes = settings.recipe.classes
     begin_lot(db, PART, LOT, "Anna")
     with db.atomic():
-        for shift in last_shifts(settings.review.shifts, now, shifts):
+        for before, shift in enumerate(last_shifts(settings.review.shifts, now, shifts)):
+            middle = -9 if before else -8  # patches look more unusual than they did
             for minute in range(shift.begin_ns // MINUTE_NS, min(shift.end_ns, now) // MINUTE_NS):
                 for verdict, name, mean in [
                     ("pass", "clean", 50), ("unsure", "scratch", 2), ("fail", classes[1], 2.5),
@@ -40,7 +41,7 @@ def work_shifts(db: Database, settings: Settings, shifts: int = 7, seed: int = 1
             for hour in range(shift.begin_ns // HOUR_NS, min(shift.end_ns, now) // HOUR_NS + 1):
                 for name in classes:
                     for number in range(-20, 9):
-                        patches = int(300 * 2.7 ** (-(((number + 9) / 4) ** 2) / 2))
+                        patches = int(300 * 2.7 ** (-(((number - middle) / 4) ** 2) / 2))
                         if patches:
                             db.execute(
                                 "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?, ?)",

@@ -16,6 +16,7 @@ from sqlite_utils import Database
 from config.settings import Asking, Settings
 from device import day, lots
 from device.day import HOUR_NS, MINUTE_NS, Choice
+from device.estimate import accuracy
 from device.lots import find_lot
 from device.shifts import labels_in_shift, shift_at
 from device.store import begin_lot, in_force, open_store, start_cycle
@@ -40,7 +41,7 @@ def fill_months(
     classes = settings.recipe.classes
     log_p = json.dumps([-1.5] * len(classes))
     db.conn.execute("PRAGMA synchronous = OFF")
-    db.conn.execute("PRAGMA cache_size = -200000")
+    db.conn.execute("PRAGMA cache_size = -1000000")
     for lot in range(500):
         begin_lot(db, f"P{lot % 20}", f"L{lot}", "Anna")
 
@@ -93,8 +94,17 @@ def fill_months(
                 reason = "audit" if i % 10 == 0 else "defect" if i % 5 == 1 else "uncertain"
                 db.conn.execute(
                     "INSERT INTO flags (patch_id, frame_id, cycle, reason, predicted, score, "
-                    "log_probabilities) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    [patch, frame, cycle, reason, classes[i % 4], rng.random(), log_p],
+                    "log_probabilities, draw_probability) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    [
+                        patch,
+                        frame,
+                        cycle,
+                        reason,
+                        classes[i % 4],
+                        rng.random(),
+                        log_p,
+                        0.002 if reason == "audit" else None,
+                    ],
                 )
                 if i % 10 < 2 and age > asked // 2:
                     for repeat in range(1 + (i % 100 == 0)):
@@ -187,7 +197,7 @@ def test_no_figure_scans_a_large_table(asking: Settings) -> None:
         day.defects(db, choice)
         day.asked(db, choice)
         day.scores(db, model, choice)
-        day.audited(db, model, choice.part, choice.class_name)
+        accuracy(db, model, 9, part=choice.part, class_name=choice.class_name)
     day.operators_agreement(db, now)
     labels_in_shift(db, shift)
     lots.frames(db, lot)

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -13,10 +14,13 @@ from playwright.sync_api import Browser, Page, expect
 from config.settings import Settings
 from device.activation import activate, model_path
 from device.clock import stamp
-from device.store import in_force, open_store
+from device.store import in_force, open_store, refuse
+from device.update.memory import note_refusal
+from device.update.probation import Judging, begin_probation, note_judged
 from tests.device.conftest import model_file
 from tests.device.review.conftest import Server, copied, serving
 from tests.device.review.glass import (
+    PANELS,
     arrive,
     on_every_glass,
     on_panel,
@@ -140,6 +144,38 @@ def test_what_the_pages_say(browser: Browser, trained: Settings) -> None:
         reply = page.goto(f"{server.url}models/{'f' * 64}")
         assert reply is not None
         assert reply.status == 404
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_an_update_brought(browser: Browser, trained: Settings, language: str) -> None:
+    """On the smallest panel: probation, a refusal, and what the last sync said."""
+    first, middle, last = ids_of(trained)
+    db = open_store(trained.device.data)
+    with db.atomic():
+        begin_probation(db, middle)
+        note_judged(db, Judging(last, 120, 6, Counter(clean=120), 120, 0.3))
+        refuse(db, last, "rolled back by Zoe")
+    words = "models/metadata/timestamp.json has expired: nothing new is taken; " * 4
+    note_refusal(db, words)
+    db.close()
+    with (
+        serving(on_panel(trained, *PANELS[0], language=language)) as server,
+        page_of(browser, server, None) as page,
+    ):
+        page.goto(f"{server.url}models")
+        shown_screen(page, server, "models-probation")
+        said = ""
+        for number in range(7):
+            page.goto(f"{server.url}models/{last}?page={number}")
+            shown_screen(page, server, f"model-update-{number}")
+            said += page.locator(".card").first.inner_text()
+        for part in (middle[:12], "rolled back by Zoe", "timestamp.json has expired"):
+            assert part in said
+        page.goto(f"{server.url}models/{first}")
+        assert "rolled back by Zoe" not in page.content()
+    if language == "en":
+        assert "120 of 1,000 frames judged" in said
+        assert re.search(r"Unsure of 5(\.0)?\s*% of the frames; the model before: –", said)
 
 
 def test_a_supervisor_goes_back_by_taps(browser: Browser, trained: Settings) -> None:

@@ -1,7 +1,6 @@
 """The last night on the Models page: that a model went out or was kept back, and why."""
 
 import json
-import sqlite3
 
 import httpx
 import pytest
@@ -9,10 +8,11 @@ from playwright.sync_api import Browser, expect
 
 from config.settings import Settings
 from device.clock import stamp
-from device.nights import last_night, trainer_folder
-from device.review.night import criterion_name
+from device.nights import last_night
+from device.review.charts import Size
+from device.review.night import criterion_name, filled
 from device.review.texts import texts
-from device.store import STORE_FILE, open_store
+from device.store import open_store
 from tests.device.review.conftest import serving
 from tests.device.review.glass import on_panel, on_two_glasses, page_of, shown_screen, tap
 
@@ -34,16 +34,7 @@ CRITERIA = [
 
 def add_night(settings: Settings, *, published: bool, report: str | None = None) -> None:
     """A finished night in the trainer's store, as a trainer records it."""
-    folder = trainer_folder(settings)
-    open_store(folder).close()
-    db = sqlite3.connect(folder / STORE_FILE)
-    db.execute(
-        "CREATE TABLE IF NOT EXISTS nights (id INTEGER PRIMARY KEY, recipe TEXT NOT NULL, "
-        "model_id TEXT NOT NULL, champion_id TEXT, published INTEGER NOT NULL, classes TEXT NOT "
-        "NULL, labels INTEGER NOT NULL, last_label INTEGER NOT NULL, inputs TEXT NOT NULL, report "
-        "TEXT NOT NULL, wall_ns INTEGER NOT NULL, monotonic_ns INTEGER NOT NULL, boot_id TEXT NOT "
-        "NULL, clock_ok INTEGER NOT NULL)"
-    )
+    db = open_store(settings.trainer.data)
     criteria = [
         {"name": name, "passed": published or passed, "found": found, "limit": limit}
         for name, passed, found, limit in CRITERIA
@@ -55,29 +46,35 @@ def add_night(settings: Settings, *, published: bool, report: str | None = None)
         [settings.recipe.name, "c" * 64, published, report or json.dumps({"criteria": criteria}),
          *stamp()],
     )  # fmt: skip
-    db.commit()
     db.close()
 
 
-def test_no_trainer_here_and_no_night_yet(asking: Settings) -> None:
-    assert last_night(asking) is None
-    open_store(trainer_folder(asking)).close()
-    assert last_night(asking) is None
-    add_night(asking, published=True)
-    other = asking.recipe.model_copy(update={"name": "other"})
-    assert last_night(asking.model_copy(update={"recipe": other})) is None
+@pytest.fixture
+def learning(asking: Settings) -> Settings:
+    """A device with its trainer on the same machine."""
+    trainer = asking.trainer.model_copy(update={"data": asking.device.data / "trainer"})
+    return asking.model_copy(update={"trainer": trainer})
 
 
-def test_the_last_night_counts(asking: Settings) -> None:
-    add_night(asking, published=False)
-    add_night(asking, published=True)
-    night = last_night(asking)
+def test_no_trainer_here_and_no_night_yet(learning: Settings) -> None:
+    assert last_night(learning) is None
+    open_store(learning.trainer.data).close()
+    assert last_night(learning) is None
+    add_night(learning, published=True)
+    other = learning.recipe.model_copy(update={"name": "other"})
+    assert last_night(learning.model_copy(update={"recipe": other})) is None
+
+
+def test_the_last_night_counts(learning: Settings) -> None:
+    add_night(learning, published=False)
+    add_night(learning, published=True)
+    night = last_night(learning)
     assert night is not None
     assert night.published
     assert night.reasons == []
     assert night.labels == 216
-    add_night(asking, published=False)
-    night = last_night(asking)
+    add_night(learning, published=False)
+    night = last_night(learning)
     assert night is not None
     assert not night.published
     assert [c.name for c in night.reasons] == ["not significantly worse", "unsure share"]
@@ -85,12 +82,12 @@ def test_the_last_night_counts(asking: Settings) -> None:
 
 @on_two_glasses
 def test_why_a_model_was_kept_back(
-    browser: Browser, asking: Settings, panel: tuple[int, int, float], language: str
+    browser: Browser, learning: Settings, panel: tuple[int, int, float], language: str
 ) -> None:
     t = texts(language)
-    add_night(asking, published=False)
+    add_night(learning, published=False)
     with (
-        serving(on_panel(asking, *panel, language=language)) as server,
+        serving(on_panel(learning, *panel, language=language)) as server,
         page_of(browser, server, None) as page,
     ):
         page.goto(f"{server.url}models")
@@ -100,33 +97,43 @@ def test_why_a_model_was_kept_back(
         expect(page.locator(".at-cards-0")).to_contain_text(t["night-kept-lead"])
         expect(page.locator(".at-cards-0")).to_contain_text("p = 0.0327")
         seen: list[str] = []
+        before: list[str] = []
         for number in range(20):
             page.goto(f"{server.url}models/night?page={number}")
-            shown_screen(page, server, f"night-{number}")
             lines = page.locator(".card .line").all_inner_texts()
-            if lines[:1] == seen[:1]:
+            if lines == before:  # beyond the last page it stays
                 break
+            shown_screen(page, server, f"night-{number}")
             seen += lines
+            before = lines
         for name, _, found, limit in CRITERIA:
             assert any(found in line and limit in line for line in seen), name
 
 
 def test_a_night_without_a_report_that_can_be_read_is_no_end_of_the_page(
-    asking: Settings,
+    learning: Settings,
 ) -> None:
-    with serving(asking) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+    with serving(learning) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
         assert client.get("/models/night").status_code == 404
-        add_night(asking, published=True, report="{}")
+        add_night(learning, published=True, report="{}")
         assert client.get("/models/night").status_code == 200
-        add_night(asking, published=True, report="damaged")
+        add_night(learning, published=True, report="damaged")
         assert client.get("/models").status_code == 200
         assert client.get("/models/night").status_code == 404
 
 
+def test_long_lines_take_as_many_cards_as_they_need() -> None:
+    size = Size(60, 20)  # four lines and a bit
+    assert filled([], size) == []
+    assert filled(["short"] * 5, size) == [("short",) * 4, ("short",)]
+    long = "word " * 20  # over three lines
+    assert filled(["short", long, "short"], size) == [("short",), (long,), ("short",)]
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_every_criterion_has_a_name(language: str, asking: Settings) -> None:
-    add_night(asking, published=False)
-    night = last_night(asking)
+def test_every_criterion_has_a_name(language: str, learning: Settings) -> None:
+    add_night(learning, published=False)
+    night = last_night(learning)
     assert night is not None
     t = texts(language)
     names = [criterion_name(criterion, t) for criterion in night.criteria]

@@ -10,20 +10,27 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sqlite_utils import Database
 from starlette.exceptions import HTTPException
 
+from camera.milled_steel import CLASSES
 from config.document import to_toml
 from config.errors import UserError
 from config.settings import Asking, Device, Recipe, Review, Settings
+from device.activation import activate
 from device.review.desk import Desk
 from device.review.messages import TakeBack, Tap
+from device.second_look import Doubt, add_doubts
 from device.store import STORE_FILE, add_label, exclusive, open_store, waiting
+from tests.device.conftest import wider_model
 from tests.device.review.conftest import HOLDER, OTHER, Client, Server, answers_in, fill, serving
 
 
@@ -370,3 +377,26 @@ def test_what_waits_is_remembered_and_never_wrong(asking: Settings) -> None:
     assert len(seen) > 5
     other.close()
     desk.close()
+
+
+def test_a_class_that_operators_named_is_an_answer_once_the_model_has_it(
+    server: Server, page: Client, plates: NDArray[np.uint8]
+) -> None:
+    assert page.questions()["classes"] == list(CLASSES)
+    patch = page.questions()["questions"][0]["patch"]
+    assert page.tap("tap-00001", patch, answer="something new", name="Burn").status_code == 200
+    assert page.tap("tap-00002", patch, name="Burn").status_code == 422
+    data = server.settings.device.data
+    db = open_store(data)
+    activate(db, wider_model(data / "m.onnx", plates, [*CLASSES, "Burn"]), server.settings, "test")
+    label = db.execute("SELECT id FROM labels").fetchone()[0]
+    add_doubts(db, [Doubt(patch, label, "suspicious")])
+    db.close()
+    reply = page.questions()
+    assert (reply["classes"], reply["names"]) == ([*CLASSES, "Burn"], [])
+    assert [question["patch"] for question in reply["questions"]] == [patch]
+    shown = unescape(page.http.get("/").text)
+    assert '"Burn"' in shown
+    assert page.tap("tap-00003", patch, name="Burn").json()["outcome"] == "stored"
+    assert answers_in(data)[-1] == (patch, "class", "Burn")
+    assert page.questions()["waiting"] == 0

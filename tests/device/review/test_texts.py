@@ -13,7 +13,7 @@ BUILT = {  # keys put together in the code, by what they are put together from
     r"why-(uncertain|audit|cold-start)",
     r"guess-[123]",
     r"word-(pass|fail|unsure|fault)",
-    r"fault-(dark|bright|empty|blurred|frozen|size)",
+    r"fault-(dark|bright|empty|blurred|frozen|no-signal|incomplete|size)",
     r"camera-(opening|ok|lost|ended)",
     r"tab-(live|questions|today|models|people)",
     r"alert-(camera|disk)",
@@ -46,12 +46,12 @@ def test_no_text_is_unused_or_unknown() -> None:
     unused = {
         key
         for key in keys
-        if not re.search(rf'["`.\[]{re.escape(key)}["`\b;,)]', code)
+        if not re.search(rf"""["'`.\[]{re.escape(key)}["'`\b;,)]""", code)
         and not any(re.fullmatch(pattern, key) for pattern in BUILT)
     }
     assert unused <= {"language"}
     asked = set(re.findall(r'(?:text|tell)\("([\w-]+)"', code)) | set(
-        re.findall(r't\["([\w-]+)"\]', code)
+        re.findall(r"""t\[["']([\w-]+)["']\]""", code)
     )
     assert len(asked) > 15
     assert asked <= keys

@@ -1,0 +1,176 @@
+"""Recipes: one TOML file for each kind of part, laid over the settings of the site.
+
+The recipe of the settings file is one of them. A file may hold `[recipe]`, which replaces the
+site's, and `[asking]` and `[camera]`, of which it changes the keys it names.
+"""
+
+import contextlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pydantic import TypeAdapter, ValidationError
+
+from config.basics import Name
+from config.errors import UserError
+from config.load import explain_all
+from config.settings import Settings
+
+OVERLAID = ("recipe", "asking", "camera")
+SUFFIX = ".toml"
+_NAME = TypeAdapter(Name)
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """The recipes of a site."""
+
+    site: Settings
+    """The settings of the site, with its own recipe."""
+    others: Mapping[str, Settings] = field(default_factory=dict)
+    """The settings under each recipe of the folder, by its name."""
+    errors: tuple[str, ...] = ()
+    """What is wrong with the files that were left out, a line each."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """What each file holds, by the name of its recipe, those with mistakes among them."""
+
+    def named(self, name: str) -> Settings | None:
+        """The settings under a recipe."""
+        return self.site if name == self.site.recipe.name else self.others.get(name)
+
+    def all(self) -> dict[str, Settings]:
+        """All of them, the site's first."""
+        return {self.site.recipe.name: self.site, **self.others}
+
+    def of_index(self, index: int) -> Settings | None:
+        """The one that a PLC selects by this index, from 1."""
+        return next((s for s in self.all().values() if s.recipe.index == index != 0), None)
+
+    def of_part(self, part: str) -> Settings | None:
+        """The one that judges a part number."""
+        return next((s for s in self.all().values() if part in s.recipe.parts), None)
+
+    @property
+    def by_part(self) -> bool:
+        """Whether parts choose their recipe: once any recipe names some."""
+        return any(s.recipe.parts for s in self.all().values())
+
+
+def recipe_path(site: Settings, name: str) -> Path:
+    """The file of a recipe.
+
+    Raises:
+        UserError: the name cannot be one of a file.
+    """
+    try:
+        return site.device.recipes / f"{_NAME.validate_python(name)}{SUFFIX}"
+    except ValidationError:
+        raise UserError(
+            f"{name!r}: no name for a recipe; 1 to 64 letters, digits, blanks and _ . + -, "
+            "a letter, digit or _ first"
+        ) from None
+
+
+def overlay(site: Settings, text: str, file: Path) -> Settings:
+    """The settings of the site under a recipe, from the text of its file.
+
+    Raises:
+        UserError: a line for each mistake.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{file}: not valid TOML: {error}") from None
+    if unknown := [key for key in data if key not in OVERLAID]:
+        raise UserError(
+            f"{file}: {unknown[0]}: not of a recipe; a recipe has {', '.join(OVERLAID)}"
+        )
+    name = file.name.removesuffix(SUFFIX)
+    recipe = data.get("recipe", {})
+    if isinstance(recipe, dict) and recipe.setdefault("name", name) != name:
+        raise UserError(
+            f"{file}: recipe.name: found {recipe['name']!r}, and the file is of {name!r}; "
+            "name both alike"
+        )
+    under: dict[str, Any] = site.model_dump()
+    under["recipe"] = recipe
+    for key in OVERLAID[1:]:
+        _merge(under[key], data.get(key, {}))
+    try:
+        return Settings.model_validate(under)
+    except ValidationError as error:
+        raise UserError(explain_all(error, file)) from None
+
+
+def _merge(into: dict[str, Any], changes: Any) -> None:
+    """Lay a table over another, in depth."""
+    for key, value in changes.items() if isinstance(changes, dict) else ():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def load_recipes(site: Settings) -> Recipes:
+    """Every recipe of the site; a file with a mistake is left out, and said so in `errors`."""
+    others: dict[str, Settings] = {}
+    errors: list[str] = []
+    texts: dict[str, str] = {}
+    for path in recipe_files(site):
+        try:
+            text = path.read_text(encoding="utf-8")
+            texts[path.name.removesuffix(SUFFIX)] = text
+            found = overlay(site, text, path)
+            refuse_twins([site, *others.values()], found, path)
+        except UserError as error:
+            errors.append(str(error))
+        except (OSError, UnicodeDecodeError) as error:
+            errors.append(f"{path}: cannot be read: {error}")
+        else:
+            others[found.recipe.name] = found
+    return Recipes(site, others, tuple(errors), texts)
+
+
+def recipe_files(site: Settings) -> list[Path]:
+    """The files of the folder, by name."""
+    folder = site.device.recipes
+    return sorted(
+        (p for p in folder.glob(f"*{SUFFIX}") if p.is_file()),
+        key=lambda p: p.name.removesuffix(SUFFIX),
+    )
+
+
+Stamp: TypeAlias = tuple[str, int, int]
+"""Name, time and size of a file."""
+
+
+def stamps_of(site: Settings) -> list[Stamp]:
+    """What changes whenever a file of the folder does."""
+    found = []
+    for path in recipe_files(site):
+        with contextlib.suppress(OSError):  # removed just now
+            facts = path.stat()
+            found.append((path.name, facts.st_mtime_ns, facts.st_size))
+    return found
+
+
+def refuse_twins(known: list[Settings], new: Settings, path: Path) -> None:
+    """Refuse a recipe whose name, index or part another one has.
+
+    Raises:
+        UserError: the other one is named.
+    """
+    for other in known:
+        if other.recipe.name == new.recipe.name:
+            raise UserError(f"{path}: recipe {other.recipe.name!r} is there already; rename it")
+        if new.recipe.index and new.recipe.index == other.recipe.index:
+            raise UserError(
+                f"{path}: recipe.index {new.recipe.index} is that of {other.recipe.name!r}; "
+                "give it another"
+            )
+        if twice := set(new.recipe.parts) & set(other.recipe.parts):
+            raise UserError(
+                f"{path}: recipe.parts: {min(twice)!r} is a part of {other.recipe.name!r} too"
+            )

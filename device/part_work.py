@@ -1,0 +1,170 @@
+"""Parts in the running loop: frames gathered into one answer, recipes chosen, answers recorded."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+from camera.capture import Captured
+from camera.source import Event
+from config.settings import Camera, Settings
+from device.keeper import Keeper, LotBegun, RecipeChosen
+from device.machine.codes import Code
+from device.machine.handshake import Answer, Done, PartVerdict, Trigger
+from device.machine.machine import Machine, Prepared, Ticket, event_of
+from device.parts import BY_LINE, BY_PLC, Part
+from device.recipe_book import Loaded, RecipeBook
+
+WORSE: dict[PartVerdict, int] = {"pass": 0, "unsure": 1, "fault": 2, "fail": 3}
+"""Of the verdicts of a part's frames the worst one is the part's."""
+PARTS_KEPT = 100_000
+"""Answers that may wait for a full disk; then the oldest are given up."""
+
+
+class Seen(NamedTuple):
+    """What was said of one frame."""
+
+    verdict: str
+    name: str
+    """The class or the fault; empty: neither."""
+    class_id: int
+    judged: bool
+    """Whether there was a model."""
+
+
+def answer_of(seen: Seen) -> Answer:
+    """What one frame says of its part."""
+    if seen.verdict == "fault":
+        code = Code.SIZE if seen.name == "size" else Code.PICTURE
+        return Answer("fault", name=seen.name, code=code)
+    if not seen.judged:
+        return Answer("fault", code=Code.NO_MODEL)
+    verdict: PartVerdict = (
+        "pass" if seen.verdict == "pass" else "fail" if seen.verdict == "fail" else "unsure"
+    )
+    return Answer(verdict, seen.class_id, seen.name)
+
+
+class PartWork:
+    """What the loop does for a machine that triggers."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        book: RecipeBook,
+        keeper: Keeper,
+        event: Callable[[Event], None],
+    ) -> None:
+        self._book = book
+        self._keeper = keeper
+        self._event = event
+        self._adapt: Callable[[Camera], None] = lambda _camera: None
+        self.machine = Machine(settings, event, self._prepare)
+        self._worst: tuple[int, Answer] | None = None
+        """Trigger and worst answer of the part whose frames come in."""
+        self._waiting: list[Part] = []
+        self._named = ("", "")
+        self._said: Counter[Code] = Counter()
+
+    def start(self, adapt: Callable[[Camera], None]) -> None:
+        """Begin; `adapt` sets the camera up for another recipe."""
+        self._adapt = adapt
+        self.follow()
+        self.machine.start()
+
+    def close(self) -> None:
+        """End: what waits is answered with NG, and recorded."""
+        self.machine.close()
+        self.record()
+
+    def note(self, event: Event) -> None:
+        """Take in what happened to the camera."""
+        if event.kind in {"lost", "opened"}:
+            self.machine.block(Code.CAMERA, on=event.kind == "lost")
+
+    def follow(self) -> None:
+        """Take up what is new in recipes, and the one that the PLC asks for by its index."""
+        index = self.machine.wanted_index
+        if index and (one := self._book.wanted(index, "")) is not None:
+            self._switch(one, BY_PLC)
+        self.machine.block(Code.NO_RECIPE, on=self._book.missing is not None)
+        patterns = self._book.patterns()
+        self.machine.tell(index=self._book.now.settings.recipe.index, patterns=patterns)
+
+    def recipe_of(self, captured: Captured) -> Loaded | None:
+        """The recipe that a frame was taken by."""
+        ticket = captured.claim
+        return self._book.named(ticket.recipe) if isinstance(ticket, Ticket) else None
+
+    def names_of(self, captured: Captured) -> tuple[str, str] | None:
+        """Numbers of part and lot, as the machine named them."""
+        ticket = captured.claim
+        if not isinstance(ticket, Ticket):
+            return None
+        named = (ticket.trigger.part, ticket.trigger.lot)
+        return named if any(named) else None
+
+    def take(
+        self, captured: Captured, verdict: str, name: str, class_id: int, *, judged: bool
+    ) -> None:
+        """Take what was said of a frame, as `Seen` tells; the last one of a part is answered."""
+        ticket = captured.claim
+        if not isinstance(ticket, Ticket):
+            return
+        trigger, answer = ticket.trigger, answer_of(Seen(verdict, name, class_id, judged))
+        if self._worst is not None and self._worst[0] == trigger.id:
+            before = self._worst[1]
+            answer = max(before, answer, key=lambda a: WORSE[a.verdict])
+        self._worst = (trigger.id, answer)
+        if ticket.last:
+            self.machine.answer(trigger, answer)
+
+    def record(self) -> None:
+        """Hand the answered parts over to be stored; what the disk does not take waits."""
+        for done in self.machine.answered():
+            self._waiting.append(self._row(done))
+            trouble = event_of(done)
+            if trouble is not None:
+                self._event(trouble)
+            named = (done.trigger.part, done.trigger.lot)
+            if any(named) and named != self._named:
+                who = BY_LINE if done.trigger.tool or not done.trigger.recipe else BY_PLC
+                if self._keeper.put(LotBegun(*named, who)):
+                    self._named = named
+        while self._waiting and self._keeper.put(self._waiting[0]):
+            del self._waiting[0]
+        del self._waiting[:-PARTS_KEPT]
+
+    def _row(self, done: Done) -> Part:
+        trigger, answer = done.trigger, done.answer
+        one = self._book.wanted(trigger.recipe, trigger.part)
+        since_ns = time.monotonic_ns() - trigger.monotonic_ns
+        return Part(
+            trigger.number,
+            trigger.part,
+            trigger.lot,
+            trigger.tool,
+            "" if one is None else one.name,
+            "" if one is None or one.model is None else one.model.id,
+            answer.verdict,
+            answer.name,
+            int(answer.code),
+            (done.answered_ns - trigger.monotonic_ns) / 1e6,
+            time.time_ns() - since_ns,
+            trigger.monotonic_ns,
+        )
+
+    def _prepare(self, trigger: Trigger) -> Prepared | Code:
+        """Choose the recipe of a part, and set the camera up for it; on the camera's thread."""
+        one = self._book.wanted(trigger.recipe, trigger.part)
+        if one is None:
+            return Code.NO_RECIPE
+        self._switch(one, BY_PLC if trigger.recipe else BY_LINE)
+        return Prepared(one.name, one.settings.recipe.frames_per_part)
+
+    def _switch(self, one: Loaded, who: str) -> None:
+        if not self._book.switch(one.name):
+            return
+        self._adapt(one.settings.camera)
+        self.machine.tell(index=one.settings.recipe.index, patterns=self._book.patterns())
+        self._keeper.put(RecipeChosen(one.name, who))

@@ -1,0 +1,210 @@
+"""The recipes on hand in the running loop: each with its regions, model and questions, loaded.
+
+Changing the recipe is then a look-up; nothing is read from the disk for it.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sqlite_utils import Database
+
+from camera.source import Event
+from config.errors import UserError
+from config.recipes import Recipes, Stamp, load_recipes, stamps_of
+from config.settings import Settings
+from device.asking import Asker
+from device.drift_watch import Watch
+from device.model import Model
+from device.parts import chosen_recipe, record_recipe, recorded_recipes
+from device.patches import Cutter
+from device.store import STORE_FILE, InForce, explain_errors, in_force, start_cycle, user_name
+from device.swap import ModelLoader
+
+NOTHING = InForce(0, None, 0, "", "")
+
+
+@dataclass(eq=False)
+class Loaded:
+    """A recipe with all that the loop judges by."""
+
+    settings: Settings
+    key: str
+    """'' for the recipe of the settings file, else its name: how the store knows it."""
+    cutter: Cutter
+    asker: Asker
+    loader: ModelLoader
+    watch: Watch
+    """Gathers what drift is told by."""
+    model: Model | None = None
+    now: InForce = NOTHING
+    bins: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Patches by predicted class and bin of their score, not yet put down to an hour."""
+
+    @property
+    def name(self) -> str:
+        """Name of the recipe."""
+        return self.settings.recipe.name
+
+
+class RecipeBook:
+    """All recipes of the site, and which of them is in force."""
+
+    def __init__(self, site: Settings, event: Callable[[Event], None]) -> None:
+        self._site = site
+        self._event = event
+        self._lock = threading.Lock()
+        self._recipes = Recipes(site)
+        self._loaded: dict[str, Loaded] = {}
+        self._stamps: list[Stamp] | None = None
+        self._version = -1
+        self._choice = 0
+        self._name = site.recipe.name
+        self.missing: str | None = None
+        """A recipe that was chosen and is not there."""
+
+    @property
+    def now(self) -> Loaded:
+        """The recipe in force."""
+        with self._lock:
+            return self._loaded.get(self._name) or self._loaded[self._site.recipe.name]
+
+    def named(self, name: str) -> Loaded | None:
+        """A recipe by its name."""
+        with self._lock:
+            return self._loaded.get(name)
+
+    def all(self) -> list[Loaded]:
+        """All of them."""
+        with self._lock:
+            return list(self._loaded.values())
+
+    def wanted(self, index: int, part: str) -> Loaded | None:
+        """The recipe for a part: by the PLC's index, by part number, or else the one in force.
+
+        None: there is none for it.
+        """
+        recipes = self._recipes
+        if index:
+            found = recipes.of_index(index)
+        elif part and recipes.by_part:
+            found = recipes.of_part(part)
+        else:
+            return None if self.missing else self.now
+        return None if found is None else self.named(found.recipe.name)
+
+    def switch(self, name: str) -> bool:
+        """Bring a recipe into force, from any thread; False: it is in force already."""
+        with self._lock:
+            if name == self._name or name not in self._loaded:
+                return False
+            self._name, self.missing = name, None
+            return True
+
+    def patterns(self) -> list[str]:
+        """What lines of the machine look like: by the recipe in force, then by the others."""
+        ordered = [self.now, *self.all()]
+        found = [one.settings.recipe.line_pattern for one in ordered]
+        return list(dict.fromkeys(pattern for pattern in found if pattern))
+
+    def follow(self, db: Database) -> bool:
+        """Take up what files and store say of recipes, models and cycles; whether all may be new.
+
+        Raises:
+            UserError: the store cannot be read.
+        """
+        version = int(db.execute("PRAGMA data_version").fetchone()[0])
+        stamps = stamps_of(self._site)
+        if version == self._version and stamps == self._stamps:
+            return False
+        with explain_errors(self._site.device.data / STORE_FILE):
+            if stamps != self._stamps:
+                self._read_files(db)
+            first = self._version == -1
+            ready = [self._follow_one(db, one, wait=first) for one in self.all()]
+            self._follow_choice(db)
+        self._stamps = stamps
+        self._version = version if all(ready) else -2  # look again, at a model on its way
+        return True
+
+    def _read_files(self, db: Database) -> None:
+        recipes = load_recipes(self._site)
+        for error in recipes.errors:
+            self._event(Event("recipe-refused", error))
+        who = user_name()
+        try:
+            for name, text in recipes.texts.items():
+                record_recipe(db, name, text, who)
+            for name in set(recorded_recipes(db)) - set(recipes.texts):
+                record_recipe(db, name, "", who)
+        except UserError as error:
+            self._event(Event("store", str(error)))
+        loaded = {}
+        for name, settings in recipes.all().items():
+            old = self.named(name)
+            if old is not None and old.settings == settings:
+                loaded[name] = old
+                continue
+            key = "" if settings is self._site else name
+            cycle = in_force(db, key).cycle or _first_cycle(db, key)
+            asker = Asker(settings, db, cycle)
+            watch = Watch(settings.drift, settings.recipe)
+            loaded[name] = Loaded(
+                settings, key, Cutter(settings.recipe), asker, ModelLoader(settings), watch
+            )
+        with self._lock:
+            gone = [one for name, one in self._loaded.items() if loaded.get(name) is not one]
+            self._recipes, self._loaded = recipes, loaded
+        for one in gone:
+            one.loader.close()
+
+    def close(self) -> None:
+        """End the threads that load models."""
+        for one in self.all():
+            one.loader.close()
+
+    def _follow_one(self, db: Database, one: Loaded, *, wait: bool) -> bool:
+        """Take up model and cycle of a recipe together; False: its model is still on its way."""
+        now = in_force(db, one.key)
+        taken = False
+        if now.activation != one.now.activation and now.model_id is not None:
+            one.loader.want(now.activation, now.model_id)
+            model = one.loader.get(wait=wait)
+            if model is None:
+                one.now = one.now._replace(part=now.part, lot=now.lot)
+                return False
+            if isinstance(model, UserError):
+                # The running model stays; without one the cold start goes on.
+                self._event(Event("model-refused", str(model)))
+            else:
+                taken = True
+                one.model = model.with_thresholds(one.settings.recipe.thresholds)
+                where = f" for recipe {one.name}" if one.key else ""
+                self._event(Event("model", f"{model.id[:12]} in use{where}"))
+        one.now = now
+        classes = [] if one.model is None else one.model.metadata.classes
+        one.watch.follow(now.part, "" if one.model is None else one.model.id, classes)
+        if now.cycle != one.asker.cycle or taken:
+            one.asker = Asker(one.settings, db, now.cycle, classes)
+        return True
+
+    def _follow_choice(self, db: Database) -> None:
+        # What the machine chose is in force already; it counts after a restart only.
+        number, name = chosen_recipe(db, people_only=self._choice > 0)
+        if name is None or number <= self._choice:
+            return
+        self._choice = number
+        if self.named(name) is None:
+            self.missing = name
+            text = f"recipe {name!r} was selected and is not there; select another"
+            self._event(Event("recipe-refused", text))
+        else:
+            self.switch(name)
+            self.missing = None
+
+
+def _first_cycle(db: Database, key: str) -> int:
+    start_cycle(db, "first use", key)
+    db.conn.commit()
+    return in_force(db, key).cycle

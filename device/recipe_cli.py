@@ -1,0 +1,243 @@
+"""`millsight recipe`: the recipes of this site, and which of them is in force."""
+
+import difflib
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from cyclopts import App
+
+from config.cli import Config
+from config.document import toml_value
+from config.errors import UserError
+from config.load import load_settings
+from config.recipes import Recipes, load_recipes, overlay, recipe_path, refuse_twins
+from config.settings import Settings
+
+app = App(name="recipe", help="The recipes of this site: list, add, edit, copy, select.")
+
+EMPTY = """# A recipe of millsight, laid over the settings of the site. Check: millsight recipe list
+# It may hold [recipe], which replaces the site's, and what [asking] and [camera] shall have else.
+# Every key: millsight config show, docs/settings.md.
+
+[recipe]
+# By which a PLC selects this recipe; 0: it cannot.
+index = {index}
+# Numbers of the parts that are judged by it.
+parts = {parts}
+# All classes, in the order of the network's outputs.
+classes = {classes}
+# Every class is OK or NG.
+pass_classes = {pass_classes}
+fail_classes = {fail_classes}
+regions = {regions}
+"""
+
+
+@app.command(name="list")
+def list_recipes(config: Config = None) -> None:
+    """List the recipes: index, name, model, parts; * is the one in force.
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    """
+    from device.parts import chosen_recipe  # noqa: PLC0415
+    from device.store import in_force, open_store  # noqa: PLC0415
+
+    site = load_settings(config)
+    recipes = load_recipes(site)
+    db = open_store(site.device.data)
+    name = chosen_recipe(db)[1] or site.recipe.name
+    for one, settings in recipes.all().items():
+        recipe = settings.recipe
+        model = in_force(db, "" if settings is site else one).model_id
+        parts = ", ".join(recipe.parts) or ("none" if recipes.by_part else "any")
+        print(
+            f"{'*' if one == name else ' '} {recipe.index or '-':>5} {one}, "
+            f"model {model[:12] if model else 'none yet'}, "
+            f"OK: {', '.join(recipe.pass_classes) or 'none'}; parts: {parts}"
+        )
+    db.close()
+    if recipes.errors:
+        raise UserError("\n".join(recipes.errors))
+
+
+@app.command
+def add(name: str, config: Config = None, *, operator: str) -> None:
+    """Add a recipe: a commented file with the classes of the site, to be edited.
+
+    Parameters
+    ----------
+    name
+        Name of the recipe, and of its file.
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    operator
+        Who adds it, for the audit trail.
+    """
+    site = load_settings(config)
+    recipes = load_recipes(site)
+    _refuse_known(recipes, name)
+    recipe = site.recipe
+    fails = [c for c in recipe.classes if c not in recipe.pass_classes]
+    text = EMPTY.format(
+        index=_free_index(recipes),
+        parts="[]",
+        classes=toml_value(recipe.classes),
+        pass_classes=toml_value(recipe.pass_classes),
+        fail_classes=toml_value(fails),
+        regions=toml_value(recipe.regions),
+    )
+    path = _save(site, name, text, operator)
+    print(f"wrote {path}; its model: millsight device activate MODEL --recipe {shlex.quote(name)}")
+
+
+@app.command
+def copy(recipe: str, name: str, config: Config = None, *, operator: str) -> None:
+    """Copy a recipe; the copy has another index, and no parts.
+
+    Parameters
+    ----------
+    recipe
+        The recipe to copy.
+    name
+        Name of the copy.
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    operator
+        Who copies it, for the audit trail.
+    """
+    site = load_settings(config)
+    recipes = load_recipes(site)
+    _refuse_known(recipes, name)
+    source = _known(recipes, recipe)
+    if source is site:
+        raise UserError(f"{recipe}: is the recipe of the settings file; use: millsight recipe add")
+    lines = recipes.texts[recipe].splitlines()
+    own = {"name", "index", "parts"}
+    kept = [line for line in lines if line.split("=")[0].strip() not in own]
+    at = next((i for i, line in enumerate(kept) if line.strip() == "[recipe]"), None)
+    if at is None:
+        raise UserError(f"{recipe}: its file has no [recipe] line; copy it by hand")
+    kept[at + 1 : at + 1] = [f"index = {_free_index(recipes)}", "parts = []"]
+    text = "\n".join(kept) + "\n"
+    print(f"wrote {_save(site, name, text, operator)}")
+
+
+@app.command
+def edit(name: str, config: Config = None, *, operator: str) -> None:
+    """Edit a recipe in $EDITOR; while it is open, Trigger Ready is low and parts are NG.
+
+    What has a mistake is not taken; the old recipe stays.
+
+    Parameters
+    ----------
+    name
+        The recipe.
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    operator
+        Who edits it, for the audit trail.
+    """
+    from device.editing import editing  # noqa: PLC0415
+
+    site = load_settings(config)
+    path = recipe_path(site, name)
+    if not path.is_file():
+        raise UserError(f"{path}: no such recipe; make it with: millsight recipe add")
+    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "nano")
+    if not editor or shutil.which(editor[0]) is None:
+        raise UserError("no editor: set $EDITOR to one")
+    before = path.read_text(encoding="utf-8")
+    with editing(site.device.data), tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / path.name
+        draft.write_text(before, encoding="utf-8")
+        if subprocess.run([*editor, str(draft)], check=False).returncode:
+            raise UserError(f"{editor[0]}: ended with an error; nothing was changed")
+        after = draft.read_text(encoding="utf-8")
+        if after == before:
+            print("nothing was changed")
+            return
+        _save(site, name, after, operator)
+    changed = difflib.ndiff(before.splitlines(), after.splitlines())
+    print("\n".join(line for line in changed if line[:2] in {"+ ", "- "}))
+
+
+@app.command
+def select(name: str, config: Config = None, *, operator: str) -> None:
+    """Bring a recipe into force; a running loop takes it up at once.
+
+    Parameters
+    ----------
+    name
+        The recipe.
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    operator
+        Who selects it, for the audit trail.
+    """
+    from device.parts import choose_recipe  # noqa: PLC0415
+    from device.store import open_store  # noqa: PLC0415
+
+    site = load_settings(config)
+    _known(load_recipes(site), name)
+    _refuse_nobody(operator)
+    db = open_store(site.device.data)
+    choose_recipe(db, name, operator)
+    db.close()
+    print(f"{name} in force")
+
+
+def _known(recipes: Recipes, name: str) -> Settings:
+    found = recipes.named(name)
+    if found is None:
+        mistakes = [e for e in recipes.errors if name in e]
+        known = ", ".join(recipes.all())
+        raise UserError("\n".join(mistakes) or f"{name}: no recipe; known: {known}")
+    return found
+
+
+def _refuse_known(recipes: Recipes, name: str) -> None:
+    if name in recipes.all() or name in recipes.texts:
+        raise UserError(f"{name}: there is such a recipe already; choose another name")
+
+
+def _refuse_nobody(operator: str) -> None:
+    if not operator.strip() or "/" in operator:
+        raise UserError("--operator: name who does it")
+
+
+def _free_index(recipes: Recipes) -> int:
+    taken = {s.recipe.index for s in recipes.all().values()}
+    return next(i for i in range(1, 65536) if i not in taken)
+
+
+def _save(site: Settings, name: str, text: str, operator: str) -> Path:
+    """Check a recipe's text, write its file whole, and record who changed what.
+
+    Raises:
+        UserError: it has a mistake, or cannot be written.
+    """
+    from device.activation import write_durably  # noqa: PLC0415
+    from device.parts import record_recipe  # noqa: PLC0415
+    from device.store import open_store  # noqa: PLC0415
+
+    _refuse_nobody(operator)
+    path = recipe_path(site, name)
+    found = overlay(site, text, path)
+    others = [s for n, s in load_recipes(site).all().items() if n != name]
+    refuse_twins(others, found, path)
+    db = open_store(site.device.data)
+    record_recipe(db, name, text, operator)  # before the loop sees the file: it tells who
+    try:
+        write_durably(path, text.encode())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        db.close()
+    return path

@@ -1,0 +1,111 @@
+"""A GigE Vision camera for the tests: real GVCP and GVSP over UDP, showing pictures of ours.
+
+Run as a program: `python gige_camera.py [--address 127.0.0.1] [--serial PIC1] [--folder PICTURES]
+[--lose 0.005]`. Prints `up` when it answers. Aravis' fake camera (Debian's libaravis-0.8-0) is
+asked through ctypes to fill its frames from a folder of images or from the simulated platform.
+The camera's exposure brightens the picture; at 10 ms it is as bright as it is in its file.
+"""
+
+import argparse
+import ctypes
+import signal
+import sys
+from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_void_p
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from camera.folder import find_images, read_grey
+from camera.source import GreyImage
+from camera.vmc220 import render_frame
+from config.settings import Vmc220Source
+
+PLATES = 8
+"""Simulated plates that take turns."""
+
+FILL = CFUNCTYPE(None, c_void_p, c_void_p, c_uint32, c_uint32, c_uint32)
+SIGNATURES = {
+    "arv_gv_fake_camera_new": (c_void_p, [c_char_p, c_char_p]),
+    "arv_gv_fake_camera_get_fake_camera": (c_void_p, [c_void_p]),
+    "arv_gv_fake_camera_is_running": (c_int, [c_void_p]),
+    "arv_fake_camera_set_fill_pattern": (None, [c_void_p, FILL, c_void_p]),
+    "arv_buffer_get_data": (c_void_p, [c_void_p, POINTER(c_size_t)]),
+    "arv_buffer_get_image_width": (c_int, [c_void_p]),
+    "arv_buffer_get_image_height": (c_int, [c_void_p]),
+}
+
+
+def load_aravis() -> ctypes.CDLL:
+    """Debian's library; raises OSError where it is not installed."""
+    library = ctypes.CDLL("libaravis-0.8.so.0")
+    for name, (result, arguments) in SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+def pictures(folder: Path | None, size: int) -> list[GreyImage]:
+    """What the camera shows, one after the other."""
+    if folder is not None:
+        return [read_grey(path) for path in find_images(folder)]
+    settings = Vmc220Source(seed=1, width_px=size, height_px=size)
+    return [render_frame(settings, number).image for number in range(PLATES)]
+
+
+class GigeCamera:
+    """Fills the frames of Aravis' fake camera."""
+
+    def __init__(self, library: ctypes.CDLL, shown: list[GreyImage], noise: bool) -> None:
+        self._library = library
+        self._shown = shown
+        self._rng = np.random.default_rng(0)
+        self._noise = noise
+        self.frames = 0
+        self.callback = FILL(self._fill)  # must live as long as the camera
+
+    def _fill(self, buffer: int, _: int, exposure_us: int, gain: int, pixel_format: int) -> None:
+        size = c_size_t()
+        data = self._library.arv_buffer_get_data(buffer, byref(size))
+        width = self._library.arv_buffer_get_image_width(buffer)
+        height = self._library.arv_buffer_get_image_height(buffer)
+        image = self._shown[self.frames % len(self._shown)]
+        if image.shape != (height, width):
+            image = np.asarray(cv2.resize(image, (width, height)), np.uint8)
+        bright = np.asarray(cv2.convertScaleAbs(image, alpha=exposure_us / 1e4), np.uint8)
+        if self._noise:  # as a sensor has it: no two frames are the same
+            bright[:: height // 8, :] ^= self._rng.integers(0, 2, width, np.uint8)
+        ctypes.memmove(data, np.ascontiguousarray(bright).ctypes.data, bright.size)
+        self.frames += 1
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--address", default="127.0.0.1")
+    parser.add_argument("--serial", default="PIC1")
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--still", action="store_true", help="no noise: a picture may repeat")
+    parser.add_argument("--lose", type=float, default=0.0, help="share of packets lost")
+    arguments = parser.parse_args()
+    library = load_aravis()
+    camera = GigeCamera(
+        library, pictures(arguments.folder, arguments.size), noise=not arguments.still
+    )
+    server = library.arv_gv_fake_camera_new(arguments.address.encode(), arguments.serial.encode())
+    if not library.arv_gv_fake_camera_is_running(server):
+        sys.exit(f"{arguments.address}: cannot listen there")
+    fake = library.arv_gv_fake_camera_get_fake_camera(server)
+    library.arv_fake_camera_set_fill_pattern(fake, camera.callback, None)
+    if arguments.lose:
+        library.g_object_set(
+            c_void_p(server), b"gvsp-lost-ratio", ctypes.c_double(arguments.lose), None
+        )
+    print("up", flush=True)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    signal.sigwait([signal.SIGTERM])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+"""A machine that mills parts and has them judged: LinuxCNC, its Modbus master, a serial line.
+
+    python -m tests.device.machine.rig --minutes 60 --json rig.json
+
+LinuxCNC (Debian: linuxcnc-uspace, no screen, simulated mill) runs a part program: cut, a line over
+a serial port that names the part, part in place over Modbus, wait for the verdict, acknowledge, go
+on or put aside. millsight runs as its own program. The pictures are simulated plates.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from camera.milled_steel import CLASSES, random_patch
+from config.document import to_toml
+from config.machine import Machine, MachineLine, Modbus
+from config.settings import Asking, Camera, Device, FolderSource, Recipe, Settings
+from device.activation import activate
+from device.model import Model
+from device.parts import Part, parts_after
+from device.patches import Patches
+from device.store import open_store
+from device.verdict import judge
+from tests.device.conftest import model_file
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+TEMPLATES = ("mill.ini", "handshake.hal", "mb2hal.ini", "part.ngc")
+NOBODY = 65534
+FRAMES = 4
+"""Most good, and most bad, pictures."""
+FRAME = (1024, 1280)
+"""Rows and columns of the camera's picture: 30 patches of 200 pixels."""
+
+
+def missing() -> str | None:
+    """What is not installed; None: the rig can run."""
+    for program, package in (("linuxcnc", "linuxcnc-uspace"), ("socat", "socat")):
+        if shutil.which(program) is None:
+            return f"needs {program}: apt install {package}"
+    return None
+
+
+def pictures(folder: Path, model: Model, plates: Patches) -> None:
+    """Frames of 30 patches: in turn one that the model passes, and one that it fails."""
+    predicted = judge(model, plates).predicted
+    clean = [i for i, c in enumerate(predicted) if model.passes[c]][:FRAMES]
+    rest = [i for i, c in enumerate(predicted) if not model.passes[c]][:FRAMES]
+    rng = np.random.default_rng(0)
+    for number, i in enumerate(i for pair in zip(clean, rest, strict=False) for i in pair):
+        frame = np.tile(plates[i], (6, 7))[: FRAME[0], : FRAME[1]]
+        if number % 2:  # one bad patch among good ones
+            frame = np.tile(plates[clean[0]], (6, 7))[: FRAME[0], : FRAME[1]].copy()
+            y, x = 200 * int(rng.integers(5)), 200 * int(rng.integers(6))
+            frame[y : y + 200, x : x + 200] = plates[i]
+        cv2.imwrite(str(folder / f"{number:03}.png"), frame)
+
+
+def free_port() -> int:
+    """A TCP port of the loopback that nobody listens at."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def settings_for(folder: Path, port: int, line: str, deadline_s: float) -> Settings:
+    """A box beside the mill: server to its Modbus master, listening to its line."""
+    return Settings(
+        device=Device(name="box", data=folder / "data", recipes=folder / "recipes"),
+        camera=Camera(source="folder", folder=FolderSource(path=folder / "frames", repeat=True)),
+        recipe=Recipe(
+            classes=list(CLASSES),
+            pass_classes=["clean"],
+            fail_classes=list(CLASSES[1:]),
+            regions="grid",
+            index=1,
+        ),
+        asking=Asking(k=5, audit_share=0),
+        machine=Machine(
+            trigger="modbus",
+            deadline_s=deadline_s,
+            modbus=Modbus(role="server", tcp_port=port),
+            line=MachineLine(port=line),
+        ),
+    )
+
+
+class Rig:
+    """The mill and the box, each with its processes."""
+
+    def __init__(self, parts: int, deadline_s: float = 2.0) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="millsight-rig-"))
+        self.folder.chmod(0o777)
+        (self.folder / "frames").mkdir()
+        self._parts = parts
+        port = free_port()
+        line = self.folder / "ttyBox"
+        self.settings = settings_for(self.folder, port, str(line), deadline_s)
+        self._fill(port, deadline_s)
+        plates = np.stack([random_patch(i, CLASSES[i % 4]).image for i in range(40)])
+        file = model_file(self.folder / "model.onnx", plates, thresholds=[1e9] * 4)
+        db = open_store(self.settings.device.data)
+        model = activate(db, file, self.settings, "rig")
+        db.close()
+        pictures(self.folder / "frames", model, plates)
+        self.processes: dict[str, subprocess.Popen[str]] = {}
+
+    def _fill(self, port: int, deadline_s: float) -> None:
+        words = {
+            "folder": self.folder, "screen": self.folder / "screen.py", "port": port,
+            "parts": self._parts, "patience": deadline_s + 2, "line": self.folder / "ttyMill",
+        }  # fmt: skip
+        for name in TEMPLATES:
+            text = (HERE / "linuxcnc" / name).read_text()
+            for word, value in words.items():
+                text = text.replace("{" + word + "}", str(value))
+            (self.folder / name).write_text(text)
+        shutil.copy(HERE / "linuxcnc" / "screen.py", self.folder / "screen.py")
+        (self.folder / "screen.py").chmod(0o755)
+        (self.folder / "millsight.toml").write_text(to_toml(self.settings))
+
+    def start(self) -> None:
+        """Cable, box, mill."""
+        ends = [f"pty,raw,echo=0,mode=666,link={self.folder / n}" for n in ("ttyBox", "ttyMill")]
+        self._run("cable", ["socat", *ends])
+        self._wait(lambda: all((self.folder / n).exists() for n in ("ttyBox", "ttyMill")))
+        command = [sys.executable, "-m", "millsight", "device", "run"]
+        self._run("box", [*command, "--config", str(self.folder / "millsight.toml")])
+        self._wait(self._box_listens)
+        command = ["linuxcnc", "-r", str(self.folder / "mill.ini")]
+        if os.getuid() == 0:  # LinuxCNC refuses to run as root
+            drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+            command = [*drop, *command]
+        self._run("mill", command, HOME=str(self.folder))
+
+    def _run(self, name: str, command: list[str], **environment: str) -> None:
+        with (self.folder / f"{name}.out").open("w") as out:
+            self.processes[name] = subprocess.Popen(
+                command,
+                cwd=ROOT if name == "box" else self.folder,
+                env=os.environ | environment,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+
+    def _box_listens(self) -> bool:
+        modbus = self.settings.machine.modbus
+        with socket.socket() as one:
+            return one.connect_ex((modbus.host, modbus.tcp_port)) == 0
+
+    def _wait(self, good: Any, seconds: float = 60) -> None:
+        end = time.monotonic() + seconds
+        while not good():
+            if time.monotonic() > end:
+                raise TimeoutError(f"the rig does not start; see {self.folder}")
+            time.sleep(0.05)
+
+    def seen(self) -> list[list[str]]:
+        """What the part program wrote down: number, `answered` and the bits, or what else."""
+        log = self.folder / "parts.log"
+        return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end of the part program; False: it has not come."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if ["end"] in self.seen():
+                return True
+            if self.processes["mill"].poll() is not None:
+                return False
+            time.sleep(0.2)
+        return False
+
+    def stop(self) -> None:
+        """End everything."""
+        (self.folder / "stop").touch()
+        for name in ("mill", "box", "cable"):
+            process = self.processes.get(name)
+            if process is None:
+                continue
+            if name != "mill":
+                process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def parts(self) -> list[Part]:
+        """What the box recorded."""
+        db = open_store(self.settings.device.data)
+        found = [one.part for one in parts_after(db, 0, 10**6)]
+        db.close()
+        return found
+
+
+def table(rig: Rig) -> dict[str, Any]:
+    """Both sides of every part, and what does not agree."""
+    seen = [row for row in rig.seen() if row != ["end"]]
+    answered = {int(row[0]): (row[2], row[3]) for row in seen if row[1] == "answered"}
+    parts = {int(p.part): p for p in rig.parts() if p.part}
+    nameless = [p for p in rig.parts() if not p.part]
+    false_ok = [
+        n
+        for n, (ok, ng) in answered.items()
+        if ok == "1" and (ng == "1" or n not in parts or parts[n].verdict != "pass")
+    ]
+    twice = [n for n, count in Counter(p.part for p in rig.parts() if p.part).items() if count > 1]
+    took = sorted(p.took_ms for p in rig.parts() if not p.code)
+    codes = Counter(p.code for p in rig.parts() if p.code)
+    return {
+        "parts": len(seen),
+        "answered": len(answered),
+        "not_answered": len(seen) - len(answered),
+        "ok": sum(ok == "1" for ok, _ in answered.values()),
+        "ng": sum(ng == "1" for _, ng in answered.values()),
+        "verdicts": dict(Counter(p.verdict for p in rig.parts())),
+        "codes": dict(codes),
+        "nameless": len(nameless),
+        "false_ok": false_ok,
+        "twice": twice,
+        "took_ms": {
+            "median": took[len(took) // 2],
+            "p99": took[min(len(took) - 1, int(0.99 * len(took)))],
+            "worst": took[-1],
+        }
+        if took
+        else {},
+    }
+
+
+def main() -> None:
+    """Run the rig for so many parts or minutes, and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--parts", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=0)
+    parser.add_argument("--deadline-s", type=float, default=2.0)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    if (why := missing()) is not None:
+        sys.exit(why)
+    rig = Rig(asked.parts or 10**6, asked.deadline_s)
+    rig.start()
+    try:
+        rig.wait(60 * asked.minutes if asked.minutes else 10 * asked.parts + 60)
+    finally:
+        rig.stop()
+    found = table(rig)
+    print(json.dumps(found, indent=2))
+    if asked.json:
+        asked.json.write_text(json.dumps(found, indent=2))
+    shutil.rmtree(rig.folder)
+    if found["false_ok"] or found["twice"] or not found["parts"]:
+        sys.exit("the rig found what must never be")
+
+
+if __name__ == "__main__":
+    main()

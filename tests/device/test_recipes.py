@@ -1,0 +1,278 @@
+"""Recipes: files over the settings of the site, the command line, and changing them."""
+
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from config.document import to_toml
+from config.errors import UserError
+from config.recipes import load_recipes, overlay
+from config.settings import Settings
+from device.activation import activate
+from device.editing import is_being_edited
+from device.model import load_model
+from device.parts import choose_recipe, record_recipe
+from device.recipe_book import RecipeBook
+from device.store import open_store
+from tests.device.conftest import MakeModel
+
+ROOT = Path(__file__).parents[2]
+CLASSES = 'classes = ["clean", "patch", "pitted_surface", "scratch"]\n'
+
+
+def write(settings: Settings, name: str, text: str) -> Path:
+    path = settings.device.recipes / f"{name}.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_recipe_is_laid_over_the_site(settings: Settings) -> None:
+    write(
+        settings,
+        "ring",
+        f'[recipe]\nindex = 4\nparts = ["R-1"]\n{CLASSES}pass_classes = ["clean", "patch"]\n'
+        "[asking]\nk = 2\n[camera.quality]\nmin_contrast = 7\n",
+    )
+    recipes = load_recipes(settings)
+    assert recipes.errors == ()
+    ring = recipes.named("ring")
+    assert ring is not None
+    assert ring.recipe.name == "ring"
+    assert ring.recipe.pass_classes == ["clean", "patch"]
+    assert (ring.asking.k, ring.asking.cold_start) == (2, settings.asking.cold_start)
+    assert ring.camera.quality.min_contrast == 7
+    assert ring.camera.folder == settings.camera.folder
+    assert ring.machine == settings.machine
+    assert recipes.of_index(4) is ring
+    assert recipes.of_index(0) is None
+    assert recipes.of_part("R-1") is ring
+    assert recipes.of_part("R-2") is None
+    assert recipes.named(settings.recipe.name) is settings
+
+
+MISTAKES = {
+    "[recipe\n": "not valid TOML",
+    "[device]\nname = 'x'\n": "device: not of a recipe; a recipe has recipe, asking, camera",
+    "[recipe]\nindexx = 3\n": "recipe.indexx: unknown key; did you mean 'index'?",
+    "[recipe]\nname = 'other'\n": "recipe.name: found 'other', and the file is of 'bad'",
+    "[recipe]\nindex = 4\n": "recipe.index 4 is that of 'ring'; give it another",
+    "[recipe]\nparts = ['R-1']\n": "recipe.parts: 'R-1' is a part of 'ring' too",
+    "[recipe]\nline_pattern = '(PART'\n": "is no regular expression",
+    "[recipe]\nthresholds = { rust = 1 }\n": "thresholds names 'rust'",
+    "recipe = 5\n": "recipe: found 5; allowed is a table",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_recipe_with_a_mistake_is_left_out_and_says_why(settings: Settings, text: str) -> None:
+    write(settings, "ring", "[recipe]\nindex = 4\nparts = ['R-1']\n")
+    path = write(settings, "zz" if "'ring'" in MISTAKES[text] else "bad", text)
+    if "'bad'" in MISTAKES[text]:
+        path = path.rename(path.with_name("bad.toml"))
+    recipes = load_recipes(settings)
+    assert set(recipes.others) == {"ring"}
+    (error,) = recipes.errors
+    assert error.startswith(str(path))
+    assert MISTAKES[text] in error
+
+
+def test_with_a_plc_a_class_that_is_neither_ok_nor_ng_is_refused(settings: Settings) -> None:
+    machine = {"trigger": "modbus", "modbus": {"role": "server"}}
+    fails = ["patch", "pitted_surface", "scratch"]
+    site = settings.model_dump() | {"machine": machine}
+    site["recipe"]["fail_classes"] = fails
+    good = Settings.model_validate(site)
+    text = f'[recipe]\n{CLASSES}pass_classes = ["clean"]\nfail_classes = ["patch", "scratch"]\n'
+    with pytest.raises(UserError, match="'pitted_surface' is neither in pass_classes nor in"):
+        overlay(good, text, Path("x.toml"))
+
+
+def test_the_loop_s_book_takes_up_files_models_and_choices(
+    settings: Settings, make_model: MakeModel
+) -> None:
+    db = open_store(settings.device.data)
+    said: list[str] = []
+    book = RecipeBook(settings, lambda event: said.append(f"{event.kind}: {event.text}"))
+    assert book.follow(db)
+    assert book.now.name == settings.recipe.name
+    assert not book.follow(db)
+    text = (
+        f'[recipe]\nindex = 2\n{CLASSES}pass_classes = ["clean"]\nthresholds = {{ scratch = 9 }}\n'
+    )
+    write(settings, "ring", text)
+    assert book.follow(db)
+    ring = book.named("ring")
+    assert ring is not None
+    assert ring.model is None
+    other = open_store(settings.device.data)
+    under = load_recipes(settings).named("ring")
+    assert under is not None
+    file = make_model()
+    activate(other, file, under, "test", "ring")
+    end = time.monotonic() + 30
+    while ring.model is None:  # it is loaded on another thread
+        book.follow(db)
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert ring.model.id == load_model(file).id
+    assert ring.model.thresholds.tolist() == [0.05, 0.05, 0.05, 9.0]
+    assert book.now.model is None, "a model of one recipe is none of another"
+    choose_recipe(other, "ring", "anna")
+    assert book.follow(db)
+    assert book.now is ring
+    choose_recipe(other, "gone", "anna")
+    book.follow(db)
+    assert book.missing == "gone"
+    assert any("'gone' was selected and is not there" in line for line in said)
+    write(settings, "ring", "[recipe]\nindex = x\n")
+    book.follow(db)
+    assert any(line.startswith("recipe-refused: ") and "ring.toml" in line for line in said)
+    trail = [tuple(r) for r in db.execute("SELECT action, subject FROM audit_trail")]
+    assert ("selected recipe", "ring") in trail
+    assert any(action == "changed recipe" and "index = 2" in what for action, what in trail)
+    book.close()
+    other.close()
+    db.close()
+
+
+def test_what_the_machine_chose_counts_after_a_restart_only(settings: Settings) -> None:
+    write(settings, "ring", "[recipe]\nindex = 2\n")
+    db, other = open_store(settings.device.data), open_store(settings.device.data)
+    book = RecipeBook(settings, lambda _: None)
+    book.follow(db)
+    choose_recipe(other, settings.recipe.name, "anna")
+    book.follow(db)
+    choose_recipe(other, "ring", "machine/plc")
+    book.follow(db)
+    assert book.now.name == settings.recipe.name
+    again = RecipeBook(settings, lambda _: None)
+    again.follow(db)
+    assert again.now.name == "ring"
+    book.close()
+    again.close()
+    other.close()
+    db.close()
+
+
+def test_changing_the_recipe_takes_under_200_ms_whatever_their_number(
+    settings: Settings, make_model: MakeModel
+) -> None:
+    for i in range(20):
+        write(settings, f"r{i}", f'[recipe]\nindex = {i + 1}\n{CLASSES}pass_classes = ["clean"]\n')
+    db = open_store(settings.device.data)
+    file = make_model()
+    for name, under in load_recipes(settings).others.items():
+        activate(db, file, under, "test", name)
+    book = RecipeBook(settings, lambda _: None)
+    book.follow(db)
+    took = []
+    for i in range(200):
+        began = time.perf_counter()
+        one = book.wanted(i % 20 + 1, "")
+        assert one is not None
+        book.switch(one.name)
+        took.append(time.perf_counter() - began)
+        assert book.now.model is not None
+    print(f"median {1e6 * np.median(took):.0f} µs, worst {1e3 * max(took):.2f} ms")
+    assert np.median(took) < 0.2
+    book.close()
+    db.close()
+
+
+def test_a_text_is_recorded_once(settings: Settings) -> None:
+    db = open_store(settings.device.data)
+    assert record_recipe(db, "a", "x = 1\n", "anna")
+    assert not record_recipe(db, "a", "x = 1\n", "anna")
+    assert record_recipe(db, "a", "", "anna")
+    db.close()
+
+
+@pytest.fixture
+def file(settings: Settings, tmp_path: Path) -> Path:
+    path = tmp_path / "millsight.toml"
+    path.write_text(to_toml(settings))
+    return path
+
+
+def run(file: Path, *words: str, **environment: str) -> tuple[int, str, str]:
+    import os  # noqa: PLC0415
+
+    result = subprocess.run(
+        [sys.executable, "-m", "millsight", "recipe", *words, "--config", str(file)],
+        cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | environment,
+    )  # fmt: skip
+    return result.returncode, result.stdout, result.stderr
+
+
+def editor(tmp_path: Path, script: str) -> str:
+    path = tmp_path / "editor"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def test_the_command_line_adds_copies_edits_selects(
+    settings: Settings, file: Path, tmp_path: Path
+) -> None:
+    anna = ("--operator", "anna")
+    assert run(file, "add", "ring", *anna)[0] == 0
+    assert run(file, "add", "ring", *anna)[2] == (
+        "millsight: ring: there is such a recipe already; choose another name\n"
+    )
+    assert run(file, "copy", "ring", "ring 2", *anna)[0] == 0
+    change = editor(tmp_path, """sed -i 's/^parts = .*/parts = ["R-1"]/' "$1" """)
+    code, said, _ = run(file, "edit", "ring 2", *anna, EDITOR=change, VISUAL="")
+    assert (code, said) == (0, '- parts = []\n+ parts = ["R-1"]\n')
+    broken = editor(tmp_path, """echo 'nonsense = 1' >> "$1" """)
+    code, _, error = run(file, "edit", "ring 2", *anna, EDITOR=broken, VISUAL="")
+    assert code == 1
+    assert "recipe.nonsense: unknown key" in error
+    assert run(file, "select", "ring 2", *anna)[1] == "ring 2 in force\n"
+    assert "no recipe; known: default, ring, ring 2" in run(file, "select", "rung", *anna)[2]
+    code, said, _ = run(file, "list")
+    assert [line[:14] for line in said.splitlines()] == [
+        "      - default"[:14], "      1 ring, ", "*     2 ring 2",
+    ]  # fmt: skip
+    assert said.splitlines()[2].endswith("parts: R-1")
+    db = open_store(settings.device.data)
+    trail: list[Any] = [
+        tuple(r) for r in db.execute("SELECT who, action, subject FROM audit_trail")
+    ]
+    db.close()
+    assert ("anna", "changed recipe", 'ring 2: parts = ["R-1"]') in trail
+    assert ("anna", "selected recipe", "ring 2") in trail
+
+
+def test_the_interlock_is_held_while_the_editor_is_open(
+    settings: Settings, file: Path, tmp_path: Path
+) -> None:
+    assert run(file, "add", "ring", "--operator", "anna")[0] == 0
+    go = tmp_path / "go"
+    waits = editor(tmp_path, f"while [ ! -e {go} ]; do sleep 0.05; done")
+    results: list[tuple[int, str, str]] = []
+    thread = threading.Thread(
+        target=lambda: results.append(
+            run(file, "edit", "ring", "--operator", "anna", EDITOR=waits, VISUAL="")
+        )
+    )
+    assert not is_being_edited(settings.device.data)
+    thread.start()
+    end = time.monotonic() + 30
+    while not is_being_edited(settings.device.data):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    code, _, error = run(file, "edit", "ring", "--operator", "ben", EDITOR=waits, VISUAL="")
+    assert code == 1
+    assert "somebody else is editing" in error
+    go.touch()
+    thread.join(30)
+    assert results == [(0, "nothing was changed\n", "")]
+    assert not is_being_edited(settings.device.data)
