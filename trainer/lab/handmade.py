@@ -17,7 +17,7 @@ RINGS = ((8, 1), (16, 2), (24, 3))
 """Points and radius of each local binary pattern (Ojala et al. 2002)."""
 
 
-_DESCRIBED: dict[tuple[bytes | str, ...], NDArray[np.float32]] = {}
+_DESCRIBED: dict[tuple[bytes, str], NDArray[np.float32]] = {}
 """Features of every patch seen; they never change, and all arms share them (7 kB each)."""
 
 
@@ -62,7 +62,7 @@ class HandmadeLearner:
     def _features(self, patches: Patches) -> NDArray[np.float32]:
         rows = []
         for patch in patches:
-            key = (hashlib.blake2b(patch.tobytes(), digest_size=16).digest(), *self._kinds)
+            key = (hashlib.blake2b(patch.tobytes(), digest_size=16).digest(), "+".join(self._kinds))
             if key not in _DESCRIBED:
                 _DESCRIBED[key] = describe(patch, self._kinds)
             rows.append(_DESCRIBED[key])
