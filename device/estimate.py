@@ -27,6 +27,8 @@ LEAST = 10
 """Answered spot checks under which no share is named, only its interval."""
 LATEST = 2000
 """Spot checks looked at; where there were more, the asked are left out, for they are of longer."""
+SEARCHED = 10_000
+"""Spot checks among which those of a part, class or lot are looked for."""
 CYCLES = 60
 """Last cycles looked at: what is older hides a change."""
 SMALL_CELL = 5
@@ -274,7 +276,7 @@ def _first_cycle(db: Database, model_id: str) -> int:
     )
 
 
-LAST_LABEL = "(SELECT max(rowid) FROM labels WHERE patch_id = f.patch_id AND NOT repeat)"
+LAST_LABEL = "(SELECT max(rowid) FROM labels WHERE patch_id = {}.patch_id AND NOT repeat)"
 OF_WHAT = "(:part IS NULL OR r.part = :part) AND (:lot IS NULL OR r.lot = :lot)"
 
 
@@ -289,14 +291,19 @@ def _spot_checks(
 ) -> list[Answered]:
     """The latest spot checks of a model, answered or not."""
     cycle = "r.device || ' ' || f.cycle" if many_devices else "f.cycle"
+    row = db.execute(
+        "SELECT id FROM flags INDEXED BY flags_audit WHERE reason = 'audit' AND cycle >= ? "
+        "ORDER BY cycle DESC, id DESC LIMIT 1 OFFSET ?",
+        [first, SEARCHED],
+    ).fetchone()
     rows = db.execute(
         f"""
         SELECT {cycle}, f.patch_id, f.predicted, f.draw_probability, l.answer, l.class
         FROM flags f INDEXED BY flags_audit
         CROSS JOIN frames r INDEXED BY frames_facts ON r.id = f.frame_id
-        LEFT JOIN labels l ON l.rowid = {LAST_LABEL}
-        WHERE f.reason = 'audit' AND f.cycle >= :first AND f.draw_probability > 0
-            AND r.model_id = :model AND {OF_WHAT}
+        LEFT JOIN labels l ON l.rowid = {LAST_LABEL.format("f")}
+        WHERE f.reason = 'audit' AND f.cycle >= :first AND f.id >= :oldest
+            AND f.draw_probability > 0 AND r.model_id = :model AND {OF_WHAT}
             AND (:class IS NULL OR f.predicted = :class)
         ORDER BY f.cycle DESC, f.id DESC LIMIT :latest
         """,  # noqa: S608 - our own words
@@ -307,6 +314,7 @@ def _spot_checks(
             "class": class_name,
             "lot": lot,
             "latest": LATEST,
+            "oldest": 0 if row is None else row[0],
         },
     )
     return [_answered(*row) for row in rows]
@@ -337,15 +345,15 @@ def _asked(
         for name in classes:
             rows = db.execute(
                 f"""
-                SELECT f.cycle, f.patch_id, f.predicted, 1.0, l.answer, l.class
+                SELECT top.cycle, top.patch_id, top.predicted, 1.0, l.answer, l.class
                 FROM (
                     SELECT cycle, patch_id, predicted, frame_id FROM flags INDEXED BY flags_cycle
                     WHERE cycle = :cycle AND reason = 'uncertain' AND predicted = :name
                         AND alike IS NULL
                     ORDER BY score DESC, id LIMIT :k
-                ) f
-                CROSS JOIN frames r INDEXED BY frames_facts ON r.id = f.frame_id
-                JOIN labels l ON l.rowid = {LAST_LABEL}
+                ) top
+                CROSS JOIN frames r INDEXED BY frames_facts ON r.id = top.frame_id
+                JOIN labels l ON l.rowid = {LAST_LABEL.format("top")}
                 WHERE r.model_id = :model AND {OF_WHAT} AND l.answer != 'undone'
                 """,  # noqa: S608 - our own words
                 {

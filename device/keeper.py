@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from camera.source import Event, Frame, Report
 from config.settings import PATCH_SIZE, Region, Settings
 from device.clock import stamp
+from device.cycles import begin_day
 from device.drift_log import EndedBlock, add_block
 from device.parts import Part, add_part, choose_recipe
 from device.store import (
@@ -248,6 +249,7 @@ class Keeper:
             add_counts(db, item.frames.items())
             add_scores(db, item.scores.items())
             set_state(db, "loop", item.state)
+            begin_day(db, self._settings.review.shifts[0])
             for judging in item.judged:
                 note_judged(db, judging)
             return

@@ -379,6 +379,21 @@ def test_a_new_cycle_frees_the_quota(
     assert set(questions(settings)) == set(first)
 
 
+def test_a_new_day_frees_the_quota_too(
+    settings: Settings, make_model: MakeModel, plates: np.ndarray
+) -> None:
+    use_model(settings, make_model())
+    run(settings, list(plates))
+    first = questions(settings)
+    db = open_store(settings.device.data)
+    db.execute("UPDATE cycles SET wall_ns = wall_ns - ?", [2 * 24 * 3600 * 10**9])
+    db.close()
+    run(settings, [])
+    assert questions(settings) == []
+    run(settings, list(plates))
+    assert set(questions(settings)) == set(first)
+
+
 def test_a_camera_that_cannot_work_ends_with_what_is_wrong(settings: Settings) -> None:
     empty = settings.device.data.parent / "empty"
     empty.mkdir()
