@@ -17,10 +17,14 @@ RINGS = ((8, 1), (16, 2), (24, 3))
 """Points and radius of each local binary pattern (Ojala et al. 2002)."""
 
 
+_DESCRIBED: dict[tuple[bytes, str], NDArray[np.float32]] = {}
+"""Features of every patch seen; they never change, and all arms share them (7 kB each)."""
+
+
 class HandmadeLearner:
     """HOG and/or LBP features, standardised, under logistic regression.
 
-    `name` is `hog`, `lbp` or `hog+lbp`. Features are kept, for they never change.
+    `name` is `hog`, `lbp` or `hog+lbp`.
     """
 
     def __init__(self, name: str, classes: int) -> None:
@@ -28,7 +32,6 @@ class HandmadeLearner:
         if not set(self._kinds) <= set(FEATURES):
             raise UserError(f"no hand-made features {name!r}; there are hog, lbp, hog+lbp")
         self._classes = classes
-        self._known: dict[bytes, NDArray[np.float32]] = {}
         self._model: Any = None
 
     def fit(
@@ -59,10 +62,10 @@ class HandmadeLearner:
     def _features(self, patches: Patches) -> NDArray[np.float32]:
         rows = []
         for patch in patches:
-            key = hashlib.blake2b(patch.tobytes(), digest_size=16).digest()
-            if key not in self._known:
-                self._known[key] = describe(patch, self._kinds)
-            rows.append(self._known[key])
+            key = (hashlib.blake2b(patch.tobytes(), digest_size=16).digest(), "+".join(self._kinds))
+            if key not in _DESCRIBED:
+                _DESCRIBED[key] = describe(patch, self._kinds)
+            rows.append(_DESCRIBED[key])
         width = len(describe(np.zeros((200, 200), np.uint8), self._kinds)) if not rows else 0
         return np.stack(rows) if rows else np.empty((0, width), np.float32)
 

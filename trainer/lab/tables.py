@@ -63,7 +63,7 @@ class Table:
             own = [name, *(cell.text() for cell in cells)]
             lines.append(_line([*own, str(self.seeds.get(name, 0))] if self.seeds else own))
         notes = [self.note] if self.note else []
-        notes += ["Not run yet: " + ", ".join(idle) + "."] if idle else []
+        notes += ["Not run yet: " + "; ".join(idle) + "."] if idle else []
         return "\n".join([*lines, *(["", " ".join(notes)] if notes else [])]) + "\n"
 
     def as_dict(self) -> dict[str, Any]:
