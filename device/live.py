@@ -35,6 +35,8 @@ THUMBNAIL = 320
 SEVERITY = {"pass": 0, "fault": 1, "unsure": 2, "fail": 3}
 """Of several frames between two looks the worst one is shown: no fail may pass unseen."""
 CAMERA_EVENTS = {"lost": "lost", "opened": "ok", "ended": "ended"}
+PLC_EVENTS = {"plc": False, "plc-silent": True}
+"""Whether the machine's PLC is silent."""
 
 
 def live_path(settings: Settings) -> Path:
@@ -66,6 +68,8 @@ class LiveWriter:
             "source": settings.camera.source,
             "recipe": settings.recipe.name,
             "camera": "opening",
+            "machine": None,
+            "plc_silent": False,
             "keeping": True,
         }
         self._closing = threading.Event()
@@ -82,7 +86,7 @@ class LiveWriter:
             self._thread.join(2)
 
     def tell(self, **facts: Any) -> None:
-        """Change what stands beside the pictures: model, part, lot."""
+        """Change what stands beside the pictures: model, part, lot, machine."""
         with self._lock:
             self._facts.update(facts)
 
@@ -90,6 +94,8 @@ class LiveWriter:
         """Take in what happened to camera and store."""
         if event.kind in CAMERA_EVENTS:
             self.tell(camera=CAMERA_EVENTS[event.kind], camera_text=event.text)
+        elif event.kind in PLC_EVENTS:
+            self.tell(plc_silent=PLC_EVENTS[event.kind])
         elif event.kind in {"keeping", "not-keeping"}:
             self.tell(keeping=event.kind == "keeping")
 

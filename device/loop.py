@@ -182,6 +182,7 @@ class InspectionLoop:
                     self._inspect(list(frames), one)
                 if self._parts is not None:
                     self._parts.record()
+                    self._live.tell(machine=self._parts.machine.doing)
                 if batch:
                     self.summary.seconds = time.monotonic() - began
                 self._end_blocks(now)

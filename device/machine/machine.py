@@ -166,6 +166,20 @@ class Machine:
         with self._changed:
             return self._handshake.outputs
 
+    @property
+    def doing(self) -> str:
+        """For people: `ready`, `judging`, `answered` (and not acknowledged yet), `editing`, or
+        `blocked` for another reason."""
+        with self._changed:
+            state, block = self._handshake.state, self._handshake.block
+        if state is State.BUSY:
+            return "judging"
+        if state is not State.IDLE:
+            return "answered"
+        if block is Code.EDITING:
+            return "editing"
+        return "ready" if block is Code.NONE else "blocked"
+
     def answered(self) -> list[Done]:
         """The parts that were answered since the last time."""
         found = []

@@ -13,6 +13,7 @@ from camera.source import Event, Frame
 from config.machine import Machine
 from config.settings import Settings
 from device.editing import editing
+from device.live import live_path, read_live
 from device.loop import InspectionLoop
 from device.machine.codes import Code
 from device.part_work import WORSE, Seen, answer_of
@@ -35,6 +36,9 @@ def test_an_interval_makes_parts_without_a_plc(site: Settings, make_model: MakeM
     settings = with_machine(site, trigger="interval", interval_s=0.05)
     with running(settings) as loop:
         until(lambda: len(stored(settings)) >= 5)
+        told = read_live(live_path(settings)).loop
+        assert told is not None
+        assert told["machine"] in {"ready", "judging"}
     rows = stored(settings)
     assert len(rows) == len(loop.frames) + sum(r.code != 0 for r in rows)
     assert [r.number for r in rows] == list(range(1, len(rows) + 1))

@@ -91,6 +91,24 @@ def test_every_state_on_every_panel_in_every_language(
         shown_screen(page, server, "live-gone")
 
 
+def test_what_the_machine_does_is_told(browser: Browser, server: Server) -> None:
+    t = texts("en")
+    with live_page(browser, server) as page, live_loop(server.settings) as loop:
+        machine = page.locator(".facts li", has_text=t["fact-machine"]).locator("b")
+        expect(machine).to_have_text(t["no-machine"])
+        for word, amber in (("ready", 0), ("judging", 0), ("answered", 0), ("editing", 1)):
+            loop.tell(machine=word)
+            expect(machine).to_have_text(t[f"machine-{word}"])
+            assert page.locator(".facts .bad", has_text=t[f"machine-{word}"]).count() == amber
+        shown_screen(page, server, "live-machine")
+        loop.note(Event("plc-silent", "plc: nothing heard"))
+        expect(machine).to_have_text(t["machine-silent"])
+        loop.tell(recipe="ring")
+        loop.note(Event("plc", "plc: heard again"))
+        expect(machine).to_have_text(t["machine-editing"])
+        expect(page.locator(".facts li:first-child")).to_contain_text("ring")
+
+
 def test_words_and_signs_say_what_the_colour_says(browser: Browser, server: Server) -> None:
     with live_page(browser, server) as page, live_loop(server.settings) as loop:
         signs = set()

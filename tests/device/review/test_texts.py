@@ -15,6 +15,7 @@ BUILT = {  # keys put together in the code, by what they are put together from
     r"word-(pass|fail|unsure|fault)",
     r"fault-(dark|bright|empty|blurred|frozen|no-signal|incomplete|size)",
     r"camera-(opening|ok|lost|ended)",
+    r"machine-(ready|judging|answered|editing|blocked|silent)",
     r"tab-(live|questions|today|models|people)",
     r"alert-(camera|disk)",
     r"(empty|budget|camera|loop|elsewhere|cold|loading|gone|login|locked|full|damaged)-(title|text)",
