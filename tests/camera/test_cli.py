@@ -163,7 +163,7 @@ def test_what_is_recorded_plays_again_with_all_that_was_known(tmp_path: Path) ->
     taken = [json.loads(line) for line in lines]
     assert [entry["file"] for entry in taken] == [f"{i:06}.png" for i in range(6)]
     times = [entry["monotonic_ns"] for entry in taken]
-    assert times == sorted(times) and times[-1] - times[0] > 0.2e9, "20 per second"
+    assert times == sorted(set(times))
 
     settings = FolderSettings(path=tmp_path / "film", recorded_pace=True)
     start = time.monotonic()

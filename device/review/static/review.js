@@ -128,12 +128,15 @@ function logIn() {
   location.assign("/people");  // what is in the outbox is counted there
 }
 
+const waited = new Set();  // taps that could not be delivered at once
+
 function deliver() {
   return inTurn(async () => {
     let kept = false;
     for (const tap of pending()) {
       const { key, ...body } = tap;
-      kept ||= !["ok", "loading"].includes(condition);
+      if (!["ok", "loading"].includes(condition)) waited.add(tap.id);
+      kept ||= waited.has(tap.id);
       outbox.markSent(tap);
       const reply = await post("/answers", { ...body, have: have(tap.patch) });
       if (reply === null && condition === "login" && tap.operator !== operator) {
@@ -141,8 +144,12 @@ function deliver() {
         condition = "ok";
         continue;
       }
-      if (reply === null) break;
+      if (reply === null) {
+        waited.add(tap.id);
+        break;
+      }
       outbox.remove(tap);
+      waited.delete(tap.id);
       answered.delete(tap.patch);
       if (reply.refused) {
         tell("news-refused");

@@ -187,7 +187,7 @@ def test_an_exchange_that_does_not_answer_leaves_everything(
     assert status == 1
     assert "\n" not in said.strip()
     assert site.in_use() == identity(three_models[0])
-    assert site.events("update-refused") == [said]
+    assert site.events("update-refused") == [said.removeprefix("millsight: ")]
 
 
 def test_the_whole_way_over_s3(site: Site, three_models: list[Path], tmp_path: Path) -> None:
