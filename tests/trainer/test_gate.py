@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from config.document import to_toml
 from config.load import load_settings, parse_settings
 from config.settings import Settings
-from device.store import add_label, open_store
+from device.store import LabelledPatches, add_label, open_store
 from tests.trainer.night_site import golden_folder, store
 from trainer.dataset import class_folders, split
 from trainer.keys import make_keys
@@ -34,13 +35,11 @@ def command_night(folder: Path) -> tuple[str, dict[str, Any]]:
     return result.stdout, json.loads(page.with_suffix(".json").read_text())
 
 
-@pytest.fixture(scope="module")
-def neu_site(tmp_path_factory: pytest.TempPathFactory, neu_cls: Path) -> Path:
-    """Real patches: 20 % golden, 216 labelled, and a champion from the first 108 of these."""
-    folder = tmp_path_factory.mktemp("neu")
+def make_neu_site(folder: Path, neu_cls: Path, labels: int) -> tuple[Settings, LabelledPatches]:
+    """A trainer with 20 % of the real patches as golden ones, and labelled patches of the rest."""
     dataset = class_folders(neu_cls)
     pool, test = split(dataset.labels, 0.2, 0)
-    chosen = np.random.default_rng(0).permutation(pool)[:216]
+    chosen = np.random.default_rng(0).permutation(pool)[:labels]
     held, part = dataset.part(test), dataset.part(chosen)
     names = [dataset.classes[c] for c in held.labels]
     file = folder / "millsight.toml"
@@ -54,12 +53,20 @@ def neu_site(tmp_path_factory: pytest.TempPathFactory, neu_cls: Path) -> Path:
     )
     file.write_text(to_toml(settings))
     make_keys(settings, folder / "stick")
-    db = open_store(settings.trainer.data)
     names = [dataset.classes[c] for c in part.labels]
-    store(db, part.patches()[:108], names[:108], "cold-start")
+    return settings, LabelledPatches(part.patches(), names, [])
+
+
+@pytest.fixture(scope="module")
+def neu_site(tmp_path_factory: pytest.TempPathFactory, neu_cls: Path) -> Path:
+    """Real patches: 20 % golden, 216 labelled, and a champion from the first 108 of these."""
+    folder = tmp_path_factory.mktemp("neu")
+    settings, labelled = make_neu_site(folder, neu_cls, 216)
+    db = open_store(settings.trainer.data)
+    store(db, labelled.patches[:108], labelled.classes[:108], "cold-start")
     said, _ = command_night(folder)
     assert "published " in said.splitlines()[-1], said
-    store(db, part.patches()[108:], names[108:], "uncertain")
+    store(db, labelled.patches[108:], labelled.classes[108:], "uncertain")
     db.close()
     return folder
 
@@ -102,3 +109,17 @@ def test_only_the_honest_night_goes_out(neu_site: Path, tmp_path: Path, fault: s
     print(f"\n{fault}:\n{said}{json.dumps(report['metrics'])}\n{json.dumps(report['seconds'])}")
     assert report["publish"] == (fault == "none")
     assert len(releases(settings)) - len(before) == (fault == "none")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_where_the_time_of_a_night_of_1000_labels_goes(tmp_path: Path, neu_cls: Path) -> None:
+    settings, labelled = make_neu_site(tmp_path, neu_cls, 1000)
+    db = open_store(settings.trainer.data)
+    store(db, labelled.patches, labelled.classes)
+    db.close()
+    began = time.monotonic()
+    said, report = command_night(tmp_path)
+    print(f"\n{time.monotonic() - began:.0f} s in all: {json.dumps(report['seconds'])}")
+    assert report["labels"] == 1000
+    assert "published " in said.splitlines()[-1], said
