@@ -29,6 +29,8 @@ from camera.source import Event, Frame, Report
 from config.errors import UserError
 from config.settings import Live, OpencvSource
 
+ENDING_S = 1.0
+"""Wait for the exit status of a reader whose socket has closed."""
 KILL_PATIENCE_S = 2.0
 """A killed process that is still there after so long hangs in its driver: it is left behind."""
 
@@ -234,7 +236,9 @@ class _Child:
                 self.reason = f"its reader was silent for {patience_s:g} s and is killed"
                 return None
             if not self._take():
-                code = self._process.poll()
+                code = None
+                with contextlib.suppress(subprocess.TimeoutExpired):  # its socket closes first
+                    code = self._process.wait(ENDING_S)
                 self.reason = "its reader ended" + (f" with status {code}" if code else "")
                 return None
         while select.select([self._socket], [], [], 0)[0] and self._take():

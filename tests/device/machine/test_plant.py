@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -165,8 +166,10 @@ def test_opc_ua_shows_the_same_and_can_only_be_read(settings: Settings, tmp_path
         put(settings, a_part(5, "fail"))
 
         def seen() -> dict[str, Any] | None:
+            # A thread of its own: the browser's driver keeps an event loop in this one.
             try:
-                found, refused = asyncio.run(look())
+                with ThreadPoolExecutor(1) as alone:
+                    found, refused = alone.submit(asyncio.run, look()).result()
             except (OSError, ua.UaError):
                 return None
             assert refused

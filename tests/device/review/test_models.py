@@ -103,7 +103,7 @@ def test_every_page_on_every_panel_in_every_language(
         shown_screen(page, server, "models")
         middle = ids_of(trained)[1]
         titles: list[str] = []
-        for number in range(4):
+        for number in range(5):
             page.goto(f"{server.url}models/{middle}?page={number}")
             shown_screen(page, server, f"model-{number}")
             check_pictures(page)
