@@ -29,6 +29,9 @@ LATEST = 2000
 """Spot checks looked at; where there were more, the asked are left out, for they are of longer."""
 SEARCHED = 10_000
 """Spot checks among which those of a part, class or lot are looked for."""
+MOST_ASKED = 5000
+"""Questions among which the asked may have to be looked for; where there may be more, they are left
+out, for then a page would wait for them."""
 CYCLES = 60
 """Last cycles looked at: what is older hides a change."""
 SMALL_CELL = 5
@@ -340,7 +343,9 @@ def _asked(
         if class_name in {None, row[0]}
     ]
     last = db.execute("SELECT max(id) FROM cycles").fetchone()[0] or 0
-    found = []
+    if k * len(classes) * (last + 1 - first) > MOST_ASKED:
+        return []
+    found: list[Answered] = []
     for cycle in range(first, last + 1):
         for name in classes:
             rows = db.execute(
