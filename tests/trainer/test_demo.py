@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ import pytest
 from camera.milled_steel import CLASSES, random_patch
 from camera.opening import open_source
 from config.errors import UserError
-from config.settings import Settings
+from config.settings import Exchange, Settings
 from device.store import add_label, get_state, open_store, waiting
 from tests.servers import S3Server, Server, SftpServer, running
 from tests.trainer.night_site import FREE
@@ -78,6 +79,15 @@ def test_a_life_on_any_folder_of_class_folders(quick: None, tmp_path: Path) -> N
         db.close()
 
 
+def keys_of(place: Exchange, folder: Path) -> Path:
+    """The settings file that says how to reach a place."""
+    values = place.model_dump(exclude={"timeout_s"}).items()
+    lines = [f"{key} = {json.dumps(str(value))}\n" for key, value in values if value]
+    config = folder / "keys.toml"
+    config.write_text("[exchange]\n" + "".join(lines))
+    return config
+
+
 @pytest.mark.parametrize("kind", [S3Server, SftpServer])
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
@@ -85,15 +95,7 @@ def test_the_same_life_over_a_server(quick: None, kind: type[Server], tmp_path: 
     frames, out = some_folders(tmp_path / "frames"), tmp_path / "out.json"
     with running(kind, tmp_path / "server") as server:
         place = server.exchange()
-        config = tmp_path / "keys.toml"
-        config.write_text(
-            "[exchange]\n"
-            + "".join(
-                f"{key} = {json.dumps(str(value))}\n"
-                for key, value in place.model_dump(exclude={"timeout_s"}).items()
-                if value
-            )
-        )
+        config = keys_of(place, tmp_path)
         demo.demo(
             headless=True, nights=1, frames=frames, data=tmp_path / "demo", config=config,
             exchange=place.url, json_file=out,
@@ -213,10 +215,20 @@ def test_what_cannot_be_used_is_one_clear_line(words: list[str], said: str, tmp_
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_on_neu_a_few_labels_beat_the_papers_44_percent(neu_cls: Path, tmp_path: Path) -> None:
-    """One real life: 97.8 % is what the paper needs 44 % of all labels for."""
+@pytest.mark.parametrize(("kind", "seed"), [(None, 10), (S3Server, 11), (SftpServer, 12)])
+def test_on_neu_a_few_labels_beat_the_papers_44_percent(
+    neu_cls: Path, tmp_path: Path, kind: type[Server] | None, seed: int
+) -> None:
+    """Real lives over every kind of exchange: 97.8 % is what the paper needs 44 % of labels for."""
     out = tmp_path / "out.json"
-    demo.demo(headless=True, nights=2, frames=neu_cls, data=tmp_path / "demo", json_file=out)
+    with nullcontext() if kind is None else running(kind, tmp_path / "server") as server:
+        place = None if server is None else server.exchange()
+        demo.demo(
+            headless=True, nights=4, seed=seed, frames=neu_cls, data=tmp_path / "demo",
+            config=None if place is None else keys_of(place, tmp_path),
+            exchange=None if place is None else place.url, json_file=out,
+        )  # fmt: skip
+    print(out.read_text())
     last = json.loads(out.read_text())["nights"][-1]
-    assert last["labelled_share"] <= 0.13
+    assert last["labelled_share"] <= 0.19
     assert last["accuracy"] >= 0.978
