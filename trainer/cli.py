@@ -6,7 +6,7 @@ from cyclopts import App
 
 from config.cli import Config
 from config.load import load_settings
-from trainer.night_cli import freeze, merge, night
+from trainer.night_cli import freeze, golden, merge, night
 
 app = App(name="trainer", help="Train models from labelled patches, and publish them.")
 app.command("trainer.keys_cli:app", name="keys", help="Keys that sign the models.")
@@ -79,3 +79,4 @@ def train(
 app.command(night)
 app.command(merge)
 app.command(freeze)
+app.command(golden)

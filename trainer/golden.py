@@ -5,7 +5,9 @@ adds patches, and may end those that turned out wrong, so that the figures of ev
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -121,6 +123,44 @@ def freeze(db: Database, settings: Settings, known: Iterable[str] = ()) -> Froze
                     [recipe.name, identity, name, encode_png(patch), version],
                 )
     return Frozen(version, len(found), len(added), len(ended))
+
+
+def write_golden(db: Database, settings: Settings, folder: Path, per_class: int) -> dict[str, int]:
+    """Write labelled patches as a golden folder, up to so many of every class; how many of each.
+
+    Only patches that were drawn by chance (`cold-start`, `audit`): those that were asked about for
+    being hard would make every model look bad. Which of a class are taken follows from their ids.
+
+    Raises:
+        UserError: the folder holds something, cannot be written, or there is no such patch.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder}: not empty; name another folder")
+    rows = db.execute(
+        """
+        SELECT p.id, p.png, l.class FROM patches p
+        JOIN labels l ON l.rowid =
+            (SELECT max(rowid) FROM labels WHERE patch_id = p.id AND NOT repeat)
+        WHERE l.answer = 'class' AND EXISTS (
+            SELECT 1 FROM flags f JOIN frames r ON r.id = f.frame_id
+            WHERE f.patch_id = p.id AND f.reason IN ('cold-start', 'audit') AND r.recipe = ?)
+        ORDER BY p.id
+        """,
+        [settings.recipe.name],
+    )
+    taken: Counter[str] = Counter()
+    for identity, png, name in rows:
+        if name in settings.recipe.classes and taken[name] < per_class:
+            file = folder / name / f"{identity[:16]}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(png)
+            taken[name] += 1
+    if not taken:
+        raise UserError(
+            f"{settings.trainer.data}: no labelled patch that was drawn by chance; answer the "
+            "first day's questions, then push and merge them"
+        )
+    return dict(taken)
 
 
 def _version(db: Database, settings: Settings) -> int:

@@ -47,7 +47,7 @@ NO_GOLDEN = Criterion(
     "golden patches",
     passed=False,
     found="none",
-    limit="there: name a folder of them as trainer.golden",
+    limit="there: make some by millsight trainer golden, or name a folder as trainer.golden",
 )
 
 

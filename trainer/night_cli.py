@@ -1,6 +1,7 @@
 """`millsight trainer night` and what belongs to it."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -107,3 +108,30 @@ def freeze(config: Config = None) -> None:
         f"version {done.version}: {done.patches} patches of {settings.trainer.golden}, "
         f"{done.added} of them new; {done.ended} of the last version are no more in it"
     )
+
+
+def golden(out: Path, config: Config = None, *, per_class: int = 10) -> None:
+    """Write labelled patches into a golden folder: what judges the first models.
+
+    Taken are patches that were drawn by chance, out of what `trainer merge` has brought. Look
+    through the folder, put right what is wrong, then name it as trainer.golden: no model learns
+    from what is in it.
+
+    Parameters
+    ----------
+    out
+        The folder to make, with a folder for every class.
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    per_class
+        Most patches of a class.
+    """
+    from device.store import open_store  # noqa: PLC0415
+    from trainer.golden import write_golden  # noqa: PLC0415
+
+    settings = load_settings(config)
+    db = open_store(settings.trainer.data)
+    taken = write_golden(db, settings, out, per_class)
+    db.close()
+    print(f"{out}: " + ", ".join(f"{count} {name}" for name, count in sorted(taken.items())))
+    print(f"look through it, then set trainer.golden = {str(out.absolute())!r}")

@@ -35,6 +35,37 @@ def night(settings: Settings) -> Night:
     return done
 
 
+def test_the_first_golden_folder_comes_from_answers_that_were_drawn_by_chance(
+    tmp_path: Path,
+) -> None:
+    site = make_site(tmp_path, labels=0, golden=4)
+    db = open_store(site.trainer.data)
+    drawn, _ = plates(0, 12), store(db, *plates(0, 12), "cold-start")
+    store(db, *plates(500, 12), "uncertain")
+    store(db, *plates(900, 12), "cold-start", recipe="another")
+    file = tmp_path / "site.toml"
+    file.write_text(to_toml(site))
+    command = [sys.executable, "-m", "millsight", "trainer", "golden", "-c", str(file)]
+    out = tmp_path / "golden patches"
+
+    def golden(*words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+
+    done = golden(str(out), "--per-class", "2")
+    assert done.stdout.splitlines()[0] == f"{out}: " + ", ".join(f"2 {n}" for n in sorted(CLASSES))
+    named = changed(site, golden=out)
+    taken = golden_set(db, named)
+    assert sorted(taken.classes) == sorted([*CLASSES, *CLASSES])
+    pixels = {patch.tobytes(): name for patch, name in zip(*drawn, strict=True)}
+    found = [pixels[patch.tobytes()] for patch in taken.patches]
+    assert found == taken.classes
+    assert golden(str(out)).stderr == f"millsight: {out}: not empty; name another folder\n"
+    assert len(prepare(db, named, Training()).learnt.ids) == 24 - 8
+    db.execute("DELETE FROM labels")
+    db.close()
+    assert "no labelled patch that was drawn by chance" in golden(str(tmp_path / "new")).stderr
+
+
 def failed(done: Night) -> set[str]:
     return {c.name for c in done.judgement.criteria if not c.passed}
 
