@@ -119,8 +119,8 @@ def demo(
     Two devices and a trainer, each with a store of its own, share nothing but the exchange. Without
     --frames the simulated VMC220 platform mills 1,000 plates a day. With it, 20 % of the images are
     for testing, 10 of each class are the trainer's golden ones, and the others pass the cameras
-    every day. A day asks about 3 % of all images: drawn evenly on the first day, the k highest KLS
-    per predicted class later.
+    every day. A day asks about 3 % of all images, or 60 plates: drawn evenly on the first
+    day, the k highest KLS per predicted class later.
 
     Parameters
     ----------

@@ -107,7 +107,7 @@ def simulated_world(nights: int, devices: list[str], folder: Path, seed: int) ->
         pass_classes=Recipe().pass_classes,
         images=a_day * len(devices) * (nights + 1) + TEST_FRAMES + len(golden),
         golden=len(golden),
-        questions_of=FRAMES_PER_DAY,
+        questions_of=2 * FRAMES_PER_DAY,  # with 30 answers the first model is kept back
         camera=lambda device, day: Camera(
             source="vmc220",
             vmc220=Vmc220Source(
