@@ -21,6 +21,7 @@ from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
 from device.kls import score_bins
 from device.live import LiveWriter, Shown
 from device.model import Model
+from device.notify import ServiceManager
 from device.patches import Cut, patch_id
 from device.recipe_book import Loaded, RecipeBook
 from device.store import (
@@ -124,6 +125,7 @@ class InspectionLoop:
         self._report = report
         self._on_frame = on_frame
         self._parts: PartWork | None = None
+        self._manager = ServiceManager()
         self._live = LiveWriter(settings)
         self._keeper = Keeper(settings, self._say)
         source = (
@@ -171,6 +173,7 @@ class InspectionLoop:
             self._follow(db, first=True)
             if self._parts is not None:
                 self._parts.start(self._capture.adapt)
+            self._manager.ready()
             for batch in self._capture.batches(FRAMES_AT_ONCE, IDLE_S):
                 now = time.monotonic()
                 if not self.summary.frames:
@@ -183,6 +186,8 @@ class InspectionLoop:
                 if self._parts is not None:
                     self._parts.record()
                     self._live.tell(machine=self._parts.machine.doing)
+                owed = self._parts is None or self._parts.machine.doing == "judging"
+                self._manager.tick(now, owed=owed)
                 if batch:
                     self.summary.seconds = time.monotonic() - began
                 self._end_blocks(now)
@@ -190,6 +195,7 @@ class InspectionLoop:
                     self._hand_over_counts("running")
                     counted = now
         finally:
+            self._manager.stopping()
             if self._parts is not None:
                 self._parts.close()
             self._hand_over_counts("stopped")
@@ -352,6 +358,10 @@ class InspectionLoop:
         self._counts[minute, model_id, one.name, *what, *self._part_of(captured, one)] += 1
         self.summary.frames += 1
         self.summary.verdicts[what[0]] += 1
+        if verdict is None:
+            self._manager.fault(f"frames cannot be judged: {what[1]}")
+        else:
+            self._manager.judged()
         self._live.show(Shown(what[0], what[1], captured.frame.image))
         if self._on_frame is not None:
             self._on_frame(FrameResult(captured, verdict, fault or name))
@@ -398,6 +408,8 @@ class InspectionLoop:
 
     def _say(self, event: Event) -> None:
         """Report what happened, also on the live page."""
+        if event.kind == "lost":
+            self._manager.fault(f"camera lost: {event.text}")
         self._live.note(event)
         self._report(event)
 
