@@ -74,4 +74,3 @@ class ServiceManager:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
             s.setblocking(False)  # a manager that does not listen must not hold up the plates
             s.sendto("\n".join(wanted).encode(), address)
-
