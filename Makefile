@@ -9,7 +9,7 @@ JOBS ?= 2
 PYTHON ?= python3
 RUN = $(VENV)/bin
 
-.PHONY: setup demo test test-slow docs lock bundle deb install upgrade uninstall
+.PHONY: setup demo test test-slow docs lock wheels bundle deb install upgrade uninstall
 .DEFAULT_GOAL := test
 
 setup: $(VENV)/ready
@@ -41,7 +41,12 @@ build/pip/ready:
 	$(PYTHON) -m venv build/pip
 	touch $@
 
+wheels: build/pip/ready  ## All wheels into the folder WHEELS, for a machine without a network.
+	build/pip/bin/pip download --quiet --dest $(or $(WHEELS),wheels) --constraint requirements.lock \
+		'setuptools>=80' '.[$(EXTRAS)]'
+
 bundle: build/pip/ready  ## One file with everything a box needs for this version, in dist/.
+	rm -f dist/millsight-*.bundle
 	build/pip/bin/python systemd/bundle.py dist $(EXTRAS) $(WHEELS)
 
 deb: bundle  ## The same as a Debian package.

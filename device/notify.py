@@ -51,12 +51,11 @@ class ServiceManager:
         """
         if now - self._fed < self._every_s:
             return
-        self._fed = now
         if self._judged or not owed:
             if self._told_fault:
                 self._send(f"WATCHDOG_USEC={self._timeout_us}")
             self._send("WATCHDOG=1", "STATUS=" + ("judging" if self._judged else "ready"))
-            self._judged, self._told_fault = False, ""
+            self._fed, self._judged, self._told_fault = now, False, ""
         elif self._fault and not self._told_fault:
             self._send(f"WATCHDOG_USEC={PATIENCE * self._timeout_us}", f"STATUS={self._fault}")
             self._told_fault = self._fault

@@ -25,6 +25,7 @@ def backup(database: Path, version: str) -> None:
         contextlib.closing(sqlite3.connect(partial)) as target,
     ):
         source.backup(target)
+        target.execute("PRAGMA journal_mode = DELETE")  # one file, which needs no others beside it
     own(partial, like=database)
     partial.replace(copy)
     copies = sorted(copies_of(database), key=lambda path: path.stat().st_mtime)

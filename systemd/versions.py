@@ -23,14 +23,15 @@ def run(*command: str | Path) -> None:
     """Run a command to its end.
 
     Raises:
-        InstallError: it failed; its last line of output says why.
+        InstallError: it failed; a line of its output says why.
     """
     done = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, check=False
     )
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()
-        raise InstallError(f"{' '.join(map(str, command[:3]))}: {said[-1]}")
+        line = said[0 if command[0] == "systemctl" else -1]  # its last one is advice
+        raise InstallError(f"{' '.join(map(str, command[:3]))}: {line}")
 
 
 def systemd_runs() -> bool:
