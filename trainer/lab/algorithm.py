@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from device.kls import Ints, fit_baselines, predicted_classes
 from device.patches import Patches
 from trainer.lab.candidates import Candidates
-from trainer.lab.learners import Fitted, Learner, OnStep, in_eight_orientations
+from trainer.lab.learners import Fitted, Learner, Lesson, OnStep, in_eight_orientations
 from trainer.lab.strategies import Strategy
 
 Labeller = Callable[[Ints], NDArray[np.int64]]
@@ -78,7 +78,7 @@ def run(
             labelled = np.concatenate([labelled, asked])
             labels = np.concatenate([labels, answers])
             unlabelled = np.setdiff1d(unlabelled, asked)
-        fitted = learner.fit(pool[labelled], labels, pool[unlabelled], on_step)
+        fitted = learner.fit(Lesson(pool[labelled], labels, pool[unlabelled]), on_step)
         here = Round(number, labelled, labels, asked, fitted, above, right)
         yield here
         if settings.stop is not None and settings.stop(here):

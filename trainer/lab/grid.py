@@ -10,6 +10,11 @@ from trainer.lab.milling import VARIANTS
 from trainer.lab.protocol import LabData
 from trainer.lab.results import Job, Results, Run
 from trainer.lab.runner import OnArm, run_arm
+from trainer.memory import Memory
+
+TRAININGS = "trainings"
+"""Folder of finished trainings from scratch, which arms have in common, and with which an arm that
+was killed goes on; may be deleted at any time."""
 
 
 def run_grid(
@@ -28,15 +33,14 @@ def run_grid(
     even as can be. `only_finished` runs nothing.
     """
     results = Results()
-    sets = _DataSets(data)
+    sets, memory = _DataSets(data), Memory(folder / TRAININGS)
     unique = {(variant, arm.name): (variant, arm) for variant, arm in jobs}.values()
     for done, (seed, job) in enumerate([(seed, job) for seed in seeds for job in unique]):
         variant, arm = job
         run: Run | None = load_arm(folder, sets.get(variant), arm, seed)
         if run is None and not only_finished:
-            run = save_arm(
-                folder, sets.get(variant), arm, seed, run_arm(arm, sets.get(variant), seed, on_arm)
-            )
+            figures = run_arm(arm, sets.get(variant), seed, on_arm, memory)
+            run = save_arm(folder, sets.get(variant), arm, seed, figures)
             last = run["rounds"][-1]
             console.print(
                 f"{done + 1} of {len(unique) * len(seeds)}: {variant or data.name}, {arm.name}, "

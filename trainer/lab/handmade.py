@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from config.errors import UserError
 from device.patches import Patches
 from trainer.lab.candidates import Judged
-from trainer.lab.learners import Fitted, OnStep
+from trainer.lab.learners import Fitted, Lesson, OnStep
 
 FEATURES = ("hog", "lbp")
 RINGS = ((8, 1), (16, 2), (24, 3))
@@ -34,13 +34,7 @@ class HandmadeLearner:
         self._classes = classes
         self._model: Any = None
 
-    def fit(
-        self,
-        patches: Patches,
-        labels: NDArray[np.int64],
-        _unlabelled: Patches,
-        _on_step: OnStep | None = None,
-    ) -> Fitted:
+    def fit(self, lesson: Lesson, _on_step: OnStep | None = None) -> Fitted:
         """See `Learner`; there are no steps."""
         from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
         from sklearn.pipeline import make_pipeline  # noqa: PLC0415
@@ -48,7 +42,7 @@ class HandmadeLearner:
 
         began = time.monotonic()
         self._model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-        self._model.fit(self._features(patches), labels)
+        self._model.fit(self._features(lesson.patches), lesson.labels)
         return Fitted(0, time.monotonic() - began)
 
     def judge(self, patches: Patches) -> Judged:

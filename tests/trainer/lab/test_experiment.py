@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import pytest
 
 import trainer.lab.grid
 from config.errors import UserError
-from trainer.lab import experiments, reports
+from trainer.lab import beyond, experiments, reports
 from trainer.lab.arms import Arm
-from trainer.lab.cache import arm_file, load_arm
+from trainer.lab.cache import arm_file, load_arm, save_arm
 from trainer.lab.cli import experiment, parse_seeds
 from trainer.lab.experiments import EXPERIMENTS, Experiment, find
 from trainer.lab.learners import PaperRecipe
@@ -23,7 +24,8 @@ from trainer.lab.runner import run_arm
 from trainer.lab.speed import race
 from trainer.lab.stopping import RULES, apply
 from trainer.lab.tables import Cell, Table
-from trainer.training import Training
+from trainer.memory import Memory
+from trainer.training import Progress, Training
 
 SHORT = Training(fewest_steps=2, most_steps=2, batch=4)
 ARMS = {
@@ -49,7 +51,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[Experiment]:
         list(JOBS.values()),
         tiny_tables,
         lambda results: (
-            experiments._beyond_figures(results)
+            beyond.figures(results)
             | experiments._traces({"P": JOBS["paper"]}, "tiny-trace", "P")(results)
         ),
     )
@@ -157,6 +159,46 @@ def test_every_round_of_the_shorter_arm_is_that_of_the_longer(two_classes: LabDa
     for here in own + beginning:
         del here["seconds"]
     assert own == beginning
+
+
+def test_a_trace_changes_nothing_else(
+    two_classes: LabData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking at the validation images must not turn dropout off; so a traced arm serves twice."""
+    monkeypatch.setattr("trainer.lab.runner.TRACED", 1)
+    traced = Arm("paper", schedule="all", paper=PaperRecipe(epochs=3, batch=8), trace=True)
+    plain = replace(traced, trace=False)
+    with_trace, without = (run_arm(arm, two_classes, 0) for arm in (traced, plain))
+    assert [point["epoch"] for point in with_trace["trace"]] == [1, 2, 3]
+    save_arm(tmp_path, two_classes, traced, 0, with_trace)
+    served = load_arm(tmp_path, two_classes, plain, 0)
+    assert served is not None
+    for here in (with_trace["rounds"][0], without["rounds"][0], served["rounds"][0]):
+        del here["seconds"]
+    assert with_trace["rounds"] == without["rounds"] == served["rounds"]
+
+
+def test_an_arm_that_was_killed_goes_on_with_its_finished_trainings(
+    two_classes: LabData, tmp_path: Path
+) -> None:
+    arm, memory = ARMS["RS"], Memory(tmp_path)
+    told: list[int] = []
+    whole = run_arm(arm, two_classes, 0, lambda _name, step: told.append(step.step))
+    half, left = len(told) // 2, []
+
+    def killed_in_the_second_round(_name: str, step: Progress) -> None:
+        left.append(step.step)
+        if len(left) > half:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_arm(arm, two_classes, 0, killed_in_the_second_round, memory)
+    left.clear()
+    again = run_arm(arm, two_classes, 0, lambda _name, step: left.append(step.step), memory)
+    assert left == told[half:]
+    for here in again["rounds"] + whole["rounds"]:
+        del here["seconds"]
+    assert again["rounds"] == whole["rounds"]
 
 
 @pytest.mark.parametrize(
