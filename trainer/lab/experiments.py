@@ -154,17 +154,24 @@ EXPERIMENTS: dict[str, Experiment] = {
 """By the name that the command takes; `fig9` and `speed` train one model of their own instead."""
 
 
-def find(name: str) -> Experiment:
-    """The experiment of this name.
+def find(name: str) -> dict[str, Experiment]:
+    """The experiment of this name, or all in order of `EVERYTHING`.
 
     Raises:
         UserError: there is none.
     """
+    if name == "everything":
+        return {one: EXPERIMENTS[one] for one in EVERYTHING}
     if name not in EXPERIMENTS:
-        known = ", ".join([*EXPERIMENTS, *ALONE])
+        known = ", ".join([*EXPERIMENTS, *ALONE, "everything"])
         raise UserError(f"no experiment {name!r}; there are {known}")
-    return EXPERIMENTS[name]
+    return {name: EXPERIMENTS[name]}
 
 
+EVERYTHING = (
+    "unlabelled", "beyond", "stopping", "fig6", "table2", "table5", "table3", "table4", "fig8",
+    "table7", "fig12", "fig13", "fig7",
+)  # fmt: skip
+"""The order in which a grid that may be stopped tells the most; they share many arms."""
 ALONE = ("fig9", "speed")
 """Experiments without a grid."""

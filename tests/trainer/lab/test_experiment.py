@@ -12,11 +12,13 @@ import pytest
 
 import trainer.lab.grid
 from config.errors import UserError
+from device.locks import try_lock
 from trainer.lab import beyond, experiments, reports
 from trainer.lab.arms import Arm
 from trainer.lab.cache import arm_file, load_arm, save_arm
 from trainer.lab.cli import experiment, parse_seeds
 from trainer.lab.experiments import EXPERIMENTS, Experiment, find
+from trainer.lab.grid import TRAININGS
 from trainer.lab.learners import PaperRecipe
 from trainer.lab.protocol import LabData, lab_data, load_folder
 from trainer.lab.results import Job, Results, Run, per_round, share_to_reach
@@ -212,6 +214,23 @@ def test_seeds(text: str, numbers: list[int]) -> None:
 def test_other_seeds_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="--seeds"):
         parse_seeds(text)
+
+
+def test_everything_is_every_experiment_once() -> None:
+    assert sorted(find("everything")) == sorted(EXPERIMENTS)
+    assert list(find("table2")) == ["table2"]
+
+
+def test_what_another_process_runs_is_left_to_it(
+    tiny: Experiment, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tmp_path / TRAININGS / f"two-{ARMS['KLS'].name}-seed0.lock"
+    with try_lock(lock) as held:
+        assert held
+        experiment("tiny", data=folder, seeds="0", out=tmp_path, threads=1)
+    assert "another process is at it" in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "arms" / "two").iterdir()}
+    assert names == {f"{ARMS[name].name}-seed0.json" for name in ("RS", "paper")}
 
 
 def test_unknown_experiments_and_missing_folders_are_refused(tmp_path: Path) -> None:
