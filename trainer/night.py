@@ -23,12 +23,13 @@ from device.verdict import Judged as Opinion
 from device.verdict import judge as judge_patches
 from trainer.checks import Finding, doubts, suspicious
 from trainer.classes import Classes
+from trainer.enough import Agreement, agreement
 from trainer.forecast import forecast
 from trainer.judge import Criterion, Judgement, judge_models
 from trainer.material import Material, prepare
 from trainer.merge import Merged, acknowledge_all, merge
 from trainer.networks import predict_log_probabilities
-from trainer.nights import Unfinished, nights_folder, past_nights, record_night
+from trainer.nights import Past, Unfinished, nights_folder, past_nights, record_night
 from trainer.publish import publish, record_champion, refresh
 from trainer.report import night_report, report_page
 from trainer.retrain import (
@@ -70,7 +71,8 @@ class Night:
     seconds: dict[str, float]
     """Where the time went."""
     notes: list[str]
-    """What somebody should be told of the exchange and the keys."""
+    """What somebody should be told of the exchange and the keys, and of labels that change
+    nothing any more."""
 
     @property
     def published(self) -> bool:
@@ -187,8 +189,19 @@ def work(
         judgement = Judgement.from_json(known)
     again = doubts(db, findings, settings.trainer.ask_again)
     clock.enter("report")
+    settled = None if ours is None else agreement_of_tonight(material, past, ours)
     report = night_report(
-        material, result, judgement, findings, again, merged, clock.laps, theirs, ours, past
+        material,
+        result,
+        judgement,
+        findings,
+        again,
+        merged,
+        clock.laps,
+        theirs,
+        ours,
+        past,
+        settled,
     )
     page = folder / f"{result.model.id[:16]}.html"
     files = {
@@ -215,8 +228,16 @@ def work(
         page,
         len(again),
         clock.laps,
-        notes,
+        notes + ([settled.text()] if settled is not None and settled.enough else []),
     )
+
+
+def agreement_of_tonight(material: Material, past: list[Past], ours: Opinion) -> Agreement | None:
+    """How tonight's model agrees with an earlier one of half its labels, if there is one."""
+    trainer = material.settings.trainer
+    labels, patches = len(material.learnt.ids), material.judged.patches
+    names, least = material.classes.names, trainer.enough_agreement
+    return agreement(past, trainer.data, labels, patches, ours.predicted, names, least)
 
 
 def odd_labels(material: Material, result: Retrained) -> list[Finding]:

@@ -33,6 +33,7 @@ class HandmadeLearner:
             raise UserError(f"no hand-made features {name!r}; there are hog, lbp, hog+lbp")
         self._classes = classes
         self._model: Any = None
+        self._known = np.empty(0, np.int64)
 
     def fit(self, lesson: Lesson, _on_step: OnStep | None = None) -> Fitted:
         """See `Learner`; there are no steps."""
@@ -41,6 +42,9 @@ class HandmadeLearner:
         from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
 
         began = time.monotonic()
+        self._known = np.unique(lesson.labels)
+        if len(self._known) == 1:  # nothing to tell apart yet
+            return Fitted(0, 0.0)
         self._model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
         self._model.fit(self._features(lesson.patches), lesson.labels)
         return Fitted(0, time.monotonic() - began)
@@ -49,8 +53,10 @@ class HandmadeLearner:
         """See `Learner`. A class without a label has probability 0."""
         features = self._features(patches)
         log_p = np.full((len(patches), self._classes), -np.inf)
-        if len(patches):
-            log_p[:, self._model[-1].classes_] = self._model.predict_log_proba(features)
+        if len(self._known) == 1:
+            log_p[:, self._known] = 0
+        elif len(patches):
+            log_p[:, self._known] = self._model.predict_log_proba(features)
         return Judged(log_p, features)
 
     def _features(self, patches: Patches) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from device.kls import Ints, predicted_classes
 from device.statistics import cohen_kappa
-from trainer.lab.algorithm import Round, Settings, candidates_of, run
+from trainer.lab.algorithm import Round, Settings, run
 from trainer.lab.arms import Arm, answers, make_learner, pool_of, totals
 from trainer.lab.candidates import averaged
 from trainer.lab.consistency import ConsistencyLearner
@@ -66,23 +66,30 @@ def run_arm(
         Settings(totals(arm, len(data.labels), splits)),
         step,
     )
+    told = arm.strategy == "kls+quota" and arm.schedule != "scarce"  # of whom a table tells more
     rounds: list[dict[str, Any]] = []
     before: Ints | None = None
     for here in algorithm:
-        figures, before = examine(arm, learner, data, splits, here, before)
-        if arm.strategy == "kls+quota" and arm.schedule != "all":
-            figures["overlap_lc"] = _overlap(
-                learner, data.patches[pool], here, round(STEP_SHARE * len(data.labels))
-            )
+        figures, before = examine(arm, learner, data, splits, here, before, again=told)
+        if told and arm.schedule != "all":
+            figures["overlap_lc"] = _overlap(here, round(STEP_SHARE * len(data.labels)))
         rounds.append(figures)
     result: dict[str, Any] = {"rounds": rounds, "seconds": round(time.monotonic() - began, 1)}
     return result | ({"trace": traces} if traces else {})
 
 
 def examine(
-    arm: Arm, learner: Learner, data: LabData, splits: Splits, here: Round, before: Ints | None
+    arm: Arm,
+    learner: Learner,
+    data: LabData,
+    splits: Splits,
+    here: Round,
+    before: Ints | None,
+    *,
+    again: bool = False,
 ) -> tuple[dict[str, Any], Ints]:
-    """Figures of a round, and the predictions on the stop set, to compare the next with."""
+    """Figures of a round, and the predictions on the stop set, to compare the next with; with a
+    second look at the test images if they are to be judged `again`."""
     classes = len(data.classes)
     labels = data.labels[splits.test]
     judged = learner.judge(data.patches[splits.test])
@@ -98,7 +105,7 @@ def examine(
         "asked_right": here.asked_right,
         "second_look": None,
     }
-    if not isinstance(learner, HandmadeLearner):  # whose features are slow
+    if again and not isinstance(learner, HandmadeLearner):  # whose features are slow
         figures["second_look"] = second_look(
             learner, data.patches[splits.test], labels, judged.log_probabilities
         )
@@ -165,12 +172,11 @@ def second_look(
     return round(float((final == labels).mean()), 6)
 
 
-def _overlap(learner: Learner, pool: NDArray[np.uint8], here: Round, batch: int) -> float | None:
+def _overlap(here: Round, batch: int) -> float | None:
     """Share of what KLS with the quota would ask now that LC with the quota would ask too."""
-    unlabelled = np.setdiff1d(np.arange(len(pool)), here.labelled)
-    if len(unlabelled) < batch:
+    candidates = here.candidates()
+    if len(candidates) < batch:
         return None
-    candidates = candidates_of(learner, pool, unlabelled, here.labelled)
     kls, lc = (make_strategy(name).query(candidates, batch) for name in ("kls+quota", "lc+quota"))
     return round(len(np.intersect1d(kls, lc)) / batch, 4)
 

@@ -114,6 +114,13 @@ def test_hand_made_features_tell_steel_from_noise(name: str, two_classes: LabDat
     assert len(learner.judge(NONE)) == 0
 
 
+def test_hand_made_features_of_one_class_say_that_class(two_classes: LabData) -> None:
+    learner = HandmadeLearner("lbp", 3)
+    learner.fit(Lesson(two_classes.patches[:3], np.array([1, 1, 1]), NONE))
+    said = learner.judge(two_classes.patches[18:22]).log_probabilities
+    np.testing.assert_array_equal(said, [[-np.inf, 0, -np.inf]] * 4)
+
+
 def test_lbp_is_nearly_the_same_for_a_turned_patch(two_classes: LabData) -> None:
     patch = two_classes.patches[0]
     turned = np.ascontiguousarray(np.rot90(patch))
