@@ -78,14 +78,14 @@ STOPPING: dict[str, Job] = PAPER_KLS | {
 STOPPING_JOBS: list[Job] = list(STOPPING.values())
 
 
-def tables(results: Results) -> list[Table]:
+def tables(results: Results, images: int) -> list[Table]:
     """Accuracy against labels, which questions, and what KLS asks."""
     long = "Accuracy against labels: millsight's recipe and a rival"
     return [
-        reports.accuracy_over_labels(results, LONG_JOBS | RIVALS, long),
+        reports.accuracy_over_labels(results, LONG_JOBS | RIVALS, long, images),
         *(
             reports.accuracy_over_labels(
-                results, asking(schedule), f"Which questions, {words}", schedule
+                results, asking(schedule), f"Which questions, {words}", images, schedule
             )
             for schedule, words in FEW.items()
         ),
@@ -124,12 +124,16 @@ def stopping_tables(results: Results, images: int) -> list[Table]:
     ]
 
 
-def unlabelled_tables(results: Results) -> list[Table]:
+def unlabelled_tables(results: Results, images: int) -> list[Table]:
     """What unlabelled patches bring, how good their pseudo-labels are, and what the guard does."""
     return [
         *(
             reports.accuracy_over_labels(
-                results, with_unlabelled(schedule), f"Unlabelled patches, {words}", schedule
+                results,
+                with_unlabelled(schedule),
+                f"Unlabelled patches, {words}",
+                images,
+                schedule,
             )
             for schedule, words in FEW.items()
         ),

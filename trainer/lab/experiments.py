@@ -141,13 +141,13 @@ EXPERIMENTS: dict[str, Experiment] = {
     "beyond": Experiment(
         "Beyond the paper",
         beyond.JOBS,
-        lambda results, _: beyond.tables(results),
+        beyond.tables,
         beyond.figures,
     ),
     "unlabelled": Experiment(
         "Training with unlabelled patches",
         beyond.UNLABELLED_JOBS,
-        lambda results, _: beyond.unlabelled_tables(results),
+        beyond.unlabelled_tables,
     ),
     "stopping": Experiment("When to stop asking", beyond.STOPPING_JOBS, beyond.stopping_tables),
 }

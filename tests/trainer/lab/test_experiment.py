@@ -26,6 +26,7 @@ from trainer.lab.runner import run_arm
 from trainer.lab.speed import race
 from trainer.lab.stopping import RULES, apply
 from trainer.lab.tables import Cell, Table
+from trainer.lab.written import footer
 from trainer.memory import Memory
 from trainer.training import Progress, Training
 
@@ -40,7 +41,7 @@ JOBS: dict[str, Job] = {name: ("", arm) for name, arm in ARMS.items()}
 
 def tiny_tables(results: Results, images: int) -> list[Table]:
     return [
-        reports.accuracy_over_labels(results, JOBS, "tiny"),
+        reports.accuracy_over_labels(results, JOBS, "tiny", images),
         reports.stopping(results, JOBS, images),
         reports.weaknesses(results, JOBS),
     ]
@@ -302,6 +303,10 @@ def test_cells() -> None:
     assert Cell([]).text() == "–"
     assert Cell([], 3).text() == "– (3)"
     assert Cell([1.234], places=2).text() == "1.23"
+    exact = Cell([100.0], images=360)
+    assert exact.interval == pytest.approx((100 * 0.025 ** (1 / 360), 100))
+    assert exact.text() == "100.0 [99.0, 100.0]"
+    assert Cell([], images=360).text() == "–"
 
 
 def test_rows_without_figures_are_named_below_the_table() -> None:
@@ -311,6 +316,18 @@ def test_rows_without_figures_are_named_below_the_table() -> None:
     assert "| printed | – (80) | 0 |" in text
     assert "| idle" not in text
     assert "A note. Not run yet: idle." in text
+
+
+def test_the_footer_tells_seconds_and_machines() -> None:
+    runs = [
+        {"seconds": seconds, "machine": {"cpu": "2 × CPU", "threads": 1, "load": load}}
+        for seconds, load in ((100.4, 3.0), (1900, 24.5))
+    ]
+    text = footer(runs)
+    assert "2 runs, 2,000 s" in text
+    assert "2 × CPU, 1 thread" in text
+    assert "3.0 to 24.5" in text
+    assert footer([]) == ""
 
 
 def test_rules_that_need_validation_labels_are_not_applied_without_them() -> None:
