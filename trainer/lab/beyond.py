@@ -72,9 +72,15 @@ UNLABELLED_JOBS: list[Job] = [
     *(job for schedule in FEW for job in with_unlabelled(schedule).values()),
     *GUARDED.values(),
 ]
-STOPPING: dict[str, Job] = PAPER_KLS | {
-    f"millsight's recipe, {name}": job for name, job in LONG_JOBS.items()
-}
+STOPPING: dict[str, Job] = (
+    PAPER_KLS
+    | {"GAPC, paper's recipe, LC + quota": ("", Arm("paper", strategy="lc+quota"))}
+    | {f"millsight's recipe, {name}": job for name, job in LONG_JOBS.items()}
+    | {
+        f"millsight's recipe, {name}, hardly any labels": asking("scarce")[name]
+        for name in LONG_JOBS
+    }
+)
 STOPPING_JOBS: list[Job] = list(STOPPING.values())
 
 

@@ -72,8 +72,8 @@ def _milling_curves(results: Results) -> dict[str, Any]:
             for job in MILLING_JOBS
             if job[0] == variant and (curve := per_round(results.of(job), "accuracy"))
         }
-        title = f"Fig. 13 on {variant}"
-        figures[f"fig13-{variant}"] = accuracy_curves(curves, title)
+        if curves:
+            figures[f"fig13-{variant}"] = accuracy_curves(curves, f"Fig. 13 on {variant}")
     return figures
 
 

@@ -19,7 +19,10 @@ from trainer.lab.speed import race
 def write_report(
     name: str, experiment: Experiment, results: Results, images: int, out: Path, console: Console
 ) -> dict[str, Any]:
-    """Tables as `name`.md and `name`.json, figures as PNG and SVG; tables are printed too."""
+    """Tables as `name`.md and `name`.json, figures as PNG and SVG; tables are printed too.
+
+    Where no arm is finished, nothing is written.
+    """
     tables = experiment.tables(results, images)
     runs = [run for found in results.by_job.values() for run in found]
     told = {
@@ -31,6 +34,9 @@ def write_report(
         "threads": sorted({run["machine"]["threads"] for run in runs}),
         "tables": [table.as_dict() for table in tables],
     }
+    if not runs:
+        console.print(f"{name}: no arm is finished")
+        return told
     out.mkdir(parents=True, exist_ok=True)
     if tables:
         pieces = [*(table.markdown() for table in tables), footer(runs)]

@@ -245,6 +245,15 @@ def test_unknown_experiments_and_missing_folders_are_refused(tmp_path: Path) -> 
         experiment("table2", data=tmp_path, json_file=tmp_path / "none" / "x.json")
 
 
+def test_where_nothing_is_finished_nothing_is_written(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "lab"
+    experiment("table2", data=folder, seeds="0", out=out, threads=1, finished=True)
+    assert "table2: no arm is finished" in capsys.readouterr().out
+    assert not list(out.glob("table2*"))
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_can_tell_that_nothing_is_finished(name: str, folder: Path) -> None:
     results = Results()
