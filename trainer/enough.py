@@ -2,8 +2,9 @@
 
 Two models in a row that say the same of patches neither has learnt from gain nothing from each
 other's labels (stabilising predictions: Bloodgood & Vijay-Shanker, CoNLL 2009). It needs no label
-of its own. The laboratory tries the rule on doubled labels (docs/laboratory.md, Stopping); here
-it only tells, and asking goes on: whether labels are worth an operator's time is the site's to say.
+of its own. The laboratory tries the rule on doubled labels (docs/laboratory.md, Stopping), on too
+few seeds yet to draw a limit for every site: without one the agreement is told and no more. With
+one, it is said when it is reached; asking goes on all the same.
 """
 
 from dataclasses import asdict, dataclass
@@ -16,8 +17,9 @@ from device.kls import Ints
 from device.model import load_model
 from device.patches import Patches
 from device.statistics import cohen_kappa
-from device.verdict import judge
+from device.verdict import Judged, judge
 from trainer.judge import in_classes
+from trainer.material import Material
 from trainer.nights import Past
 
 LEAST_PATCHES = 100
@@ -39,17 +41,27 @@ class Agreement:
     kappa: float
     """Cohen's kappa of what they say."""
     enough: bool
-    """Whether more labels no longer change the model, as far as can be seen."""
+    """Whether it reaches the site's limit: more labels no longer change the model."""
 
     def text(self) -> str:
         """What somebody should be told, in one sentence."""
-        told = f"kappa {self.kappa:.3f} with the model of {self.labels} labels"
-        changes = "no longer change" if self.enough else "still change"
-        return f"more labels {changes} the model: {told}, on {self.patches} patches"
+        told = (
+            f"it agrees with the model of {self.labels} labels by a kappa of {self.kappa:.3f} "
+            f"on {self.patches} patches"
+        )
+        return f"more labels no longer change the model: {told}" if self.enough else told
 
     def as_json(self) -> dict[str, Any]:
         """The same, ready for JSON."""
         return asdict(self) | {"text": self.text()}
+
+
+def agreement_of_tonight(material: Material, past: list[Past], ours: Judged) -> Agreement | None:
+    """How tonight's model agrees with an earlier one of half its labels, if there is one."""
+    trainer = material.settings.trainer
+    labels, patches = len(material.learnt.ids), material.judged.patches
+    names, least = material.classes.names, trainer.enough_agreement
+    return agreement(past, trainer.data, labels, patches, ours.predicted, names, least)
 
 
 def agreement(
@@ -59,13 +71,13 @@ def agreement(
     patches: Patches,
     predicted: Ints,
     classes: list[str],
-    least: float,
+    least: float | None,
 ) -> Agreement | None:
     """Compare tonight's model with the last published one that had at most half of its labels.
 
     `predicted` is what tonight's model, of so many `labels`, says of the judged patches, uint8
-    [N, 200, 200], in the numbering of `classes`; `least` the kappa from which it is enough. None:
-    there is no such model any more, or too few patches to say.
+    [N, 200, 200], in the numbering of `classes`; `least` the kappa from which it is enough, if the
+    site has said. None: there is no such model any more, or too few patches to say.
     """
     if len(patches) < LEAST_PATCHES:
         return None
@@ -80,6 +92,5 @@ def agreement(
     said = in_classes(judge(earlier, patches).predicted, earlier, classes)
     found = cohen_kappa(list(zip(said.tolist(), predicted.tolist(), strict=True)))
     kappa = 1.0 if found is None else found
-    return Agreement(
-        night.model_id, night.report["labels"], len(patches), round(kappa, 4), kappa >= least
-    )
+    enough = least is not None and kappa >= least
+    return Agreement(night.model_id, night.report["labels"], len(patches), round(kappa, 4), enough)

@@ -23,13 +23,13 @@ from device.verdict import Judged as Opinion
 from device.verdict import judge as judge_patches
 from trainer.checks import Finding, doubts, suspicious
 from trainer.classes import Classes
-from trainer.enough import Agreement, agreement
+from trainer.enough import agreement_of_tonight
 from trainer.forecast import forecast
 from trainer.judge import Criterion, Judgement, judge_models
 from trainer.material import Material, prepare
 from trainer.merge import Merged, acknowledge_all, merge
 from trainer.networks import predict_log_probabilities
-from trainer.nights import Past, Unfinished, nights_folder, past_nights, record_night
+from trainer.nights import Unfinished, nights_folder, past_nights, record_night
 from trainer.publish import publish, record_champion, refresh
 from trainer.report import night_report, report_page
 from trainer.retrain import (
@@ -230,14 +230,6 @@ def work(
         clock.laps,
         notes + ([settled.text()] if settled is not None and settled.enough else []),
     )
-
-
-def agreement_of_tonight(material: Material, past: list[Past], ours: Opinion) -> Agreement | None:
-    """How tonight's model agrees with an earlier one of half its labels, if there is one."""
-    trainer = material.settings.trainer
-    labels, patches = len(material.learnt.ids), material.judged.patches
-    names, least = material.classes.names, trainer.enough_agreement
-    return agreement(past, trainer.data, labels, patches, ours.predicted, names, least)
 
 
 def odd_labels(material: Material, result: Retrained) -> list[Finding]:
