@@ -17,18 +17,19 @@ from trainer.memory import Memory
 from trainer.training import Training
 
 Recipe = Literal["paper", "best", "consistency", "guarded", "handmade"]
-Schedule = Literal["paper", "half", "all", "best", "few", "scarce", "lopsided", "wrong"]
+Schedule = Literal["paper", "half", "all", "best", "few", "scarce", "lopsided", "starved", "wrong"]
 
 SHARES: dict[str, tuple[float, ...]] = {
     "best": (0.03, 0.06, 0.12, 0.24, 0.44),
     "few": (0.03, 0.06),
     "scarce": (0.01, 0.02, 0.03),
     "lopsided": (0.03,),
+    "starved": (0.01,),
     "wrong": (0.03,),
 }
 """Labelled share of all images at each training, where there is no validation set."""
-LOPSIDED = 2
-"""Labels that one class has at the `lopsided` start; the class is that of the seed."""
+RARE = {"lopsided": 2, "starved": 1}
+"""Labels that one class has at these starts; the class is that of the seed."""
 WRONG = 0.1
 """Share of the labels that are wrong at the `wrong` start."""
 LAST_SHARES = {"paper": 0.44, "half": 0.5}
@@ -44,8 +45,8 @@ class Arm:
     strategy: str = "kls+quota"
     schedule: Schedule = "paper"
     """`paper`, `half`: the initial pool, then equal steps up to 44 or 50 %; `all`: all training
-    images at once; the others: the shares above, validation images in the pool. `lopsided` and
-    `wrong` try what unlabelled patches do to labels that mislead."""
+    images at once; the others: the shares above, validation images in the pool. `lopsided`,
+    `starved` and `wrong` try what unlabelled patches do to labels that mislead."""
     trace: bool = False
     """Whether loss and accuracy over the epochs are recorded (Fig. 8, 12)."""
     paper: PaperRecipe = field(default_factory=PaperRecipe)
@@ -104,9 +105,9 @@ def pool_of(arm: Arm, data: LabData, splits: Splits, seed: int) -> tuple[Ints, I
     pool = np.sort(np.concatenate([splits.train, splits.validation]))
     count = totals(arm, len(data.labels), splits)[0]
     drawn = np.random.default_rng([seed, 3]).permutation(len(pool))
-    if arm.schedule == "lopsided":
+    if arm.schedule in RARE:
         rare = data.labels[pool[drawn]] == seed % len(data.classes)
-        drawn = drawn[~rare | (np.cumsum(rare) <= LOPSIDED)]
+        drawn = drawn[~rare | (np.cumsum(rare) <= RARE[arm.schedule])]
     return pool, np.sort(drawn[:count])
 
 

@@ -60,6 +60,7 @@ def with_unlabelled(schedule: Schedule) -> dict[str, Job]:
 
 GUARDED: dict[str, Job] = {
     "2 of 54 labels are of one class": ("", Arm("guarded", schedule="lopsided")),
+    "1 of 18 labels is of one class": ("", Arm("guarded", schedule="starved")),
     "a tenth of 54 labels is wrong": ("", Arm("guarded", schedule="wrong")),
 }
 JOBS: list[Job] = [
@@ -179,5 +180,5 @@ def _guard(results: Results) -> Table:
             Cell(collect(runs, partial(at_round, number=0, figure=figure))) for figure in figures
         ]
         seeds[name] = len(runs)
-    note = "Accuracy in % at 3 % labelled. The class with two labels is another one for each seed."
+    note = "Accuracy in %. The class with so few labels is another one for each seed."
     return Table("The guard", list(figures.values()), rows, seeds, note)

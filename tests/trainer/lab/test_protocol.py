@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from config.errors import UserError
-from trainer.lab.arms import LOPSIDED, Arm, answers, pool_of, totals
+from trainer.lab.arms import RARE, Arm, answers, pool_of, totals
 from trainer.lab.milling import from_neu, simulated
 from trainer.lab.protocol import LabData, lab_data, make_splits
 
@@ -47,11 +47,13 @@ def test_without_validation_the_pool_is_all_but_the_test(like_neu: LabData) -> N
 
 def test_misleading_labels_mislead_as_told(like_neu: LabData) -> None:
     splits = make_splits(like_neu, 4)
-    lopsided, wrong = Arm("guarded", schedule="lopsided"), Arm("guarded", schedule="wrong")
-    pool, initial = pool_of(lopsided, like_neu, splits, 4)
-    first = like_neu.labels[pool[initial]]
-    assert len(first) == 54
-    assert (first == 4).sum() == LOPSIDED
+    starved, lopsided = Arm("guarded", schedule="starved"), Arm("guarded", schedule="lopsided")
+    wrong = Arm("guarded", schedule="wrong")
+    for arm, count in ((starved, 18), (lopsided, 54)):
+        pool, initial = pool_of(arm, like_neu, splits, 4)
+        first = like_neu.labels[pool[initial]]
+        assert len(first) == count
+        assert (first == 4).sum() == RARE[arm.schedule]
     truth = like_neu.labels[pool]
     np.testing.assert_array_equal(answers(lopsided, like_neu, pool, 4), truth)
     said = answers(wrong, like_neu, pool, 4)
