@@ -70,7 +70,7 @@ class Table:
     def markdown(self) -> str:
         """The table under its title; a column of the number of seeds where it is known.
 
-        Rows without any figure are named below it.
+        Rows without any figure are named below it; a table of nothing else says so.
         """
         heads = ["", *self.columns, *(["seeds"] if self.seeds else [])]
         lines = [f"**{self.title}**", "", _line(heads), "|" + "---|" * len(heads)]
@@ -81,6 +81,8 @@ class Table:
                 continue
             own = [name, *(cell.text() for cell in cells)]
             lines.append(_line([*own, str(self.seeds.get(name, 0))] if self.seeds else own))
+        if len(idle) == len(self.rows):
+            return f"**{self.title}**\n\nNot run yet.\n"
         notes = [self.note] if self.note else []
         notes += ["Not run yet: " + "; ".join(idle) + "."] if idle else []
         return "\n".join([*lines, *(["", " ".join(notes)] if notes else [])]) + "\n"

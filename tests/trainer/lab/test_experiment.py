@@ -325,6 +325,7 @@ def test_rows_without_figures_are_named_below_the_table() -> None:
     assert "| printed | – (80) | 0 |" in text
     assert "| idle" not in text
     assert "A note. Not run yet: idle." in text
+    assert Table("T", ["x"], {"idle": [Cell([])]}).markdown() == "**T**\n\nNot run yet.\n"
 
 
 def test_the_footer_tells_seconds_and_machines() -> None:
