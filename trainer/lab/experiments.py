@@ -169,7 +169,7 @@ def find(name: str) -> dict[str, Experiment]:
 
 
 EVERYTHING = (
-    "unlabelled", "beyond", "stopping", "fig6", "table2", "table5", "table3", "table4", "fig8",
+    "stopping", "unlabelled", "beyond", "fig6", "table2", "table5", "table3", "table4", "fig8",
     "table7", "fig12", "fig13", "fig7",
 )  # fmt: skip
 """The order in which a grid that may be stopped tells the most; they share many arms."""
