@@ -293,6 +293,10 @@ class Trainer(Section):
     least_new_class: int = Field(default=20, ge=2, le=100000)
     """Patches that operators must have called by the same new name before it becomes a class of
     the next model."""
+    enough_agreement: float | None = Field(default=None, gt=0, le=1)
+    """Cohen's kappa with the model of half as many labels from which a night says that more labels
+    no longer change the model; asking goes on all the same. 0.99 is what the laboratory tries.
+    Default: the kappa is told, and no more."""
     ask_again: int = Field(default=20, ge=0, le=10000)
     """Labels that look wrong which a night sends back to be asked again, at most."""
     golden: Path | None = Field(default=None, strict=False)

@@ -23,6 +23,7 @@ from device.verdict import Judged as Opinion
 from device.verdict import judge as judge_patches
 from trainer.checks import Finding, doubts, suspicious
 from trainer.classes import Classes
+from trainer.enough import agreement_of_tonight
 from trainer.forecast import forecast
 from trainer.judge import Criterion, Judgement, judge_models
 from trainer.keys import signers
@@ -71,7 +72,8 @@ class Night:
     seconds: dict[str, float]
     """Where the time went."""
     notes: list[str]
-    """What somebody should be told of the exchange and the keys."""
+    """What somebody should be told of the exchange and the keys, and of labels that change
+    nothing any more."""
 
     @property
     def published(self) -> bool:
@@ -188,8 +190,19 @@ def work(
         judgement = Judgement.from_json(known)
     again = doubts(db, findings, settings.trainer.ask_again)
     clock.enter("report")
+    settled = None if ours is None else agreement_of_tonight(material, past, ours)
     report = night_report(
-        material, result, judgement, findings, again, merged, clock.laps, theirs, ours, past
+        material,
+        result,
+        judgement,
+        findings,
+        again,
+        merged,
+        clock.laps,
+        theirs,
+        ours,
+        past,
+        settled,
     )
     page = folder / f"{result.model.id[:16]}.html"
     files = {
@@ -216,7 +229,7 @@ def work(
         page,
         len(again),
         clock.laps,
-        notes,
+        notes + ([settled.text()] if settled is not None and settled.enough else []),
     )
 
 
