@@ -20,6 +20,7 @@ from config.settings import Settings
 from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
 from device.kls import score_bins
 from device.live import LiveWriter, Shown
+from device.machine.handshake import Steps
 from device.model import Model
 from device.patches import Cut, patch_id
 from device.recipe_book import Loaded, RecipeBook
@@ -242,10 +243,12 @@ class InspectionLoop:
         good = [cut.patches for cut in cuts if cut is not None and cut.regions]
         model, asker = one.model, one.asker
         judged = None
+        cut_ns = judged_ns = time.monotonic_ns()
         predicted, scores, unsure = [], [], []
         if good and model is not None:
             began = time.perf_counter()
             judged = judge(model, good[0] if len(good) == 1 else np.concatenate(good))
+            judged_ns = time.monotonic_ns()
             self._judging_of(model).seconds += time.perf_counter() - began
             self._judging_of(model).patches += len(judged.predicted)
             bins = score_bins(judged.scores)
@@ -275,7 +278,8 @@ class InspectionLoop:
             noted.unsure += verdict == "unsure"
             name = model.metadata.classes[index] if index >= 0 else None
             one.watch.see(captured, judged.predicted[part], bins[part])
-            self._conclude(captured, one, None, verdict, index)
+            steps = Steps(captured.frame.monotonic_ns, cut_ns, judged_ns)
+            self._conclude(captured, one, None, verdict, index, steps)
             log_p = judged.log_probabilities[part]
             kept = asker.choose(*cut, predicted[part], scores[part], log_p)
             if verdict == "fail" and self._defects.allows(captured.frame.monotonic_ns):
@@ -341,6 +345,7 @@ class InspectionLoop:
         fault: str | None,
         verdict: Verdict | None,
         index: int = -1,
+        steps: Steps | None = None,
     ) -> None:
         """Count a frame, and hand its verdict on."""
         minute = captured.frame.wall_ns // 60_000_000_000
@@ -348,7 +353,7 @@ class InspectionLoop:
         model_id = "" if one.model is None else one.model.id
         what = (verdict or "fault", fault or name or "")
         if self._parts is not None:  # first of all: somebody waits for it
-            self._parts.take(captured, *what, index, judged=one.model is not None)
+            self._parts.take(captured, *what, index, judged=one.model is not None, steps=steps)
         self._counts[minute, model_id, one.name, *what, *self._part_of(captured, one)] += 1
         self.summary.frames += 1
         self.summary.verdicts[what[0]] += 1

@@ -3,6 +3,8 @@
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 from camera.capture import Captured
@@ -10,9 +12,9 @@ from camera.source import Event
 from config.settings import Camera, Settings
 from device.keeper import Keeper, LotBegun, RecipeChosen
 from device.machine.codes import Code
-from device.machine.handshake import Answer, Done, PartVerdict, Trigger
-from device.machine.machine import Machine, Prepared, Ticket, event_of
-from device.parts import BY_LINE, BY_PLC, Part
+from device.machine.handshake import Answer, PartVerdict, Steps, Trigger
+from device.machine.machine import Machine, Prepared, Ticket, Told, event_of
+from device.parts import BY_LINE, BY_PLC, Part, Split
 from device.recipe_book import Loaded, RecipeBook
 
 WORSE: dict[PartVerdict, int] = {"pass": 0, "unsure": 1, "fault": 2, "fail": 3}
@@ -30,6 +32,7 @@ class Seen(NamedTuple):
     class_id: int
     judged: bool
     """Whether there was a model."""
+    steps: Steps | None = None
 
 
 def answer_of(seen: Seen) -> Answer:
@@ -42,7 +45,17 @@ def answer_of(seen: Seen) -> Answer:
     verdict: PartVerdict = (
         "pass" if seen.verdict == "pass" else "fail" if seen.verdict == "fail" else "unsure"
     )
-    return Answer(verdict, seen.class_id, seen.name)
+    return Answer(verdict, seen.class_id, seen.name, steps=seen.steps)
+
+
+def split_of(told: Told) -> Split:
+    """Where the time of a part went."""
+    done, steps = told.done, told.done.answer.steps
+    answer = None if told.told_ns is None else (told.told_ns - done.answered_ns) / 1e6
+    if steps is None:
+        return Split(answer=answer)
+    moments = [done.trigger.monotonic_ns, *steps, done.answered_ns]
+    return Split(*((b - a) / 1e6 for a, b in pairwise(moments)), answer)
 
 
 class PartWork:
@@ -105,24 +118,33 @@ class PartWork:
         return named if any(named) else None
 
     def take(
-        self, captured: Captured, verdict: str, name: str, class_id: int, *, judged: bool
+        self,
+        captured: Captured,
+        verdict: str,
+        name: str,
+        class_id: int,
+        *,
+        judged: bool,
+        steps: Steps | None = None,
     ) -> None:
         """Take what was said of a frame, as `Seen` tells; the last one of a part is answered."""
         ticket = captured.claim
         if not isinstance(ticket, Ticket):
             return
-        trigger, answer = ticket.trigger, answer_of(Seen(verdict, name, class_id, judged))
+        trigger, answer = ticket.trigger, answer_of(Seen(verdict, name, class_id, judged, steps))
         if self._worst is not None and self._worst[0] == trigger.id:
             before = self._worst[1]
-            answer = max(before, answer, key=lambda a: WORSE[a.verdict])
+            worst = max(before, answer, key=lambda a: WORSE[a.verdict])
+            answer = replace(worst, steps=steps)
         self._worst = (trigger.id, answer)
         if ticket.last:
             self.machine.answer(trigger, answer)
 
     def record(self) -> None:
         """Hand the answered parts over to be stored; what the disk does not take waits."""
-        for done in self.machine.answered():
-            self._waiting.append(self._row(done))
+        for told in self.machine.answered():
+            done = told.done
+            self._waiting.append(self._row(told))
             trouble = event_of(done)
             if trouble is not None:
                 self._event(trouble)
@@ -135,7 +157,8 @@ class PartWork:
             del self._waiting[0]
         del self._waiting[:-PARTS_KEPT]
 
-    def _row(self, done: Done) -> Part:
+    def _row(self, told: Told) -> Part:
+        done = told.done
         trigger, answer = done.trigger, done.answer
         one = self._book.wanted(trigger.recipe, trigger.part)
         since_ns = time.monotonic_ns() - trigger.monotonic_ns
@@ -152,6 +175,7 @@ class PartWork:
             (done.answered_ns - trigger.monotonic_ns) / 1e6,
             time.time_ns() - since_ns,
             trigger.monotonic_ns,
+            split_of(told),
         )
 
     def _prepare(self, trigger: Trigger) -> Prepared | Code:

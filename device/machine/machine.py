@@ -4,10 +4,9 @@ Threads of its own watch the lines, the PLC and the clock, so that a part gets i
 even where camera or inspection are stuck: then the answer is NG with a code.
 """
 
-import contextlib
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -32,6 +31,8 @@ from device.store import is_name
 
 LOOK_EVERY_S = 0.05
 """How often the interlock is looked at, in seconds; deadlines are kept exactly."""
+TELL_S = 1.0
+"""So long a part that was answered waits to be recorded with the time at which the PLC was told."""
 
 
 class Prepared(NamedTuple):
@@ -49,6 +50,14 @@ class Ticket:
     recipe: str
     last: bool
     """Whether it is the last frame of the part."""
+
+
+class Told(NamedTuple):
+    """A part that was answered, and when the PLC could read it."""
+
+    done: Done
+    told_ns: int | None
+    """Monotonic clock; None: there is no PLC, or it was not reached for `TELL_S`."""
 
 
 @dataclass
@@ -78,7 +87,7 @@ class Machine:
         self._report = report
         self._changed = threading.Condition()
         self._blocks: dict[Code, bool] = {Code.EDITING: False, Code.STOPPED: True}
-        self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
+        self._done: deque[Told] = deque()
         self._handshake = Handshake(
             machine.deadline_s,
             self._record,
@@ -92,7 +101,7 @@ class Machine:
         self._patterns = [machine.line.pattern]
         self._closing = threading.Event()
         self._watch = threading.Thread(target=self._run, name="machine", daemon=True)
-        self._link: Link | None = open_link(machine.modbus, self.exchange, report)
+        self._link: Link | None = open_link(machine.modbus, self.exchange, self.told, report)
         self._reader = (
             LineReader(machine.line, lambda: self._patterns, self.heard, report)
             if machine.line.port
@@ -180,17 +189,23 @@ class Machine:
             return "editing"
         return "ready" if block is Code.NONE else "blocked"
 
-    def answered(self) -> list[Done]:
-        """The parts that were answered since the last time."""
+    def answered(self) -> list[Told]:
+        """The parts that were answered since the last time, in their order."""
         found = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                found.append(self._done.get_nowait())
+        with self._changed:
+            late_ns = time.monotonic_ns() - round(TELL_S * 1e9)
+            while self._done and (
+                self._link is None
+                or self._closing.is_set()
+                or self._done[0].told_ns is not None
+                or self._done[0].done.answered_ns < late_ns
+            ):
+                found.append(self._done.popleft())
         return found
 
     def _record(self, done: Done) -> None:
         """Take an answered part, under the lock."""
-        self._done.put(done)
+        self._done.append(Told(done, None))
         if self._open is not None and self._open.trigger.id == done.trigger.id:
             self._open = None
         if self._pending is not None and self._pending.id == done.trigger.id:
@@ -211,6 +226,15 @@ class Machine:
             if self._handshake.state is not before:
                 self._changed.notify_all()
             return self._handshake.outputs
+
+    def told(self, outputs: Outputs) -> None:
+        """The PLC can now read these outputs."""
+        now = time.monotonic_ns()
+        with self._changed:
+            for i, one in enumerate(self._done):
+                number = one.done.trigger.number
+                if one.told_ns is None and outputs.results_ready and outputs.number == number:
+                    self._done[i] = one._replace(told_ns=now)
 
     def heard(self, part: PartLine | None, _line: str) -> None:
         """Take a line of the machine: None is one that nobody understands."""
