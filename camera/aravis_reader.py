@@ -38,6 +38,9 @@ SETTLE_S = 0.05
 """Silence after which no frame is under way any more."""
 POP_S = 0.2
 """Longest wait for a frame before looking about."""
+FRAMES_BEGUN = 2
+"""Frames of a camera that runs freely which may have the exposure from before a change: one that
+is being exposed, and one that is being sent."""
 CONTROL_EVERY_S = 2.0
 """How often a camera that waits for its trigger is asked whether it is still there."""
 
@@ -276,6 +279,7 @@ class Watch:
         self._timeout_s = settings["frame_timeout_s"]
         if settings["trigger"] == "software":
             outbox.on_trigger = self.trigger
+        outbox.adapt_by(self.adapt)
         camera.get_device().connect("control-lost", lambda _device: self._gone.set())
 
     def trigger(self) -> None:
@@ -288,6 +292,19 @@ class Watch:
                 self._camera.software_trigger()
             except GLib.Error:
                 self._gone.set()
+
+    def adapt(self, settings: dict[str, Any]) -> int:
+        """Set exposure and gain of another recipe; called on the outbox's thread.
+
+        Raises:
+            SetUpError: the camera does not have them.
+        """
+        with self._control:
+            try:
+                set_exposure_and_gain(self._camera, settings)
+            except GLib.Error:
+                self._gone.set()
+        return FRAMES_BEGUN if self._free else 0
 
     def read(self) -> None:
         """Hand frames over until the camera is lost.

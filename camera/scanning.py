@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from camera.light import Light
 from camera.raster import plan_raster
 from camera.serial_line import DeviceError
-from camera.source import Event, Frame, Report, Source, Triggered
+from camera.source import Adaptable, Event, Frame, Report, Source, Triggered
 from camera.stage import Stage
 from config.settings import Camera
 
@@ -69,6 +69,12 @@ class ScanningSource:
         self._closed.set()
         self._source.close()
 
+    def adapt(self, camera: Camera) -> None:
+        """Take on brightness, and from the next plate on its size, of another recipe."""
+        self._settings = camera
+        if isinstance(self._source, Adaptable):
+            self._source.adapt(camera)
+
     def _scan(self) -> Iterator[Frame]:
         """The pictures of one plate.
 
@@ -86,7 +92,7 @@ class ScanningSource:
                     return
                 stage.move_to(place)
                 if light is not None:
-                    light.on()
+                    light.on(self._settings.light.intensity_percent)
                 try:
                     frame = self._grab()
                 finally:

@@ -15,6 +15,8 @@ from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from config.settings import Camera
+
 GreyImage: TypeAlias = NDArray[np.uint8]
 
 
@@ -107,6 +109,18 @@ class Triggered(Protocol):
 
     def trigger(self) -> None:
         """Ask for one frame, from any thread; it comes out of `frames`."""
+        ...
+
+
+@runtime_checkable
+class Adaptable(Protocol):
+    """A source that another recipe can set up anew while it runs."""
+
+    def adapt(self, camera: Camera) -> None:
+        """Take on exposure, gain, light and plate of a recipe, from any thread.
+
+        No frame that was taken before comes out of `frames` after it.
+        """
         ...
 
 

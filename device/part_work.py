@@ -55,7 +55,8 @@ def split_of(told: Told) -> Split:
     if steps is None:
         return Split(answer=answer)
     moments = [done.trigger.monotonic_ns, *steps, done.answered_ns]
-    return Split(*((b - a) / 1e6 for a, b in pairwise(moments)), answer)
+    split = Split(*((b - a) / 1e6 for a, b in pairwise(moments)))
+    return split._replace(answer=answer)
 
 
 class PartWork:
@@ -94,12 +95,20 @@ class PartWork:
         """Take in what happened to the camera."""
         if event.kind in {"lost", "opened"}:
             self.machine.block(Code.CAMERA, on=event.kind == "lost")
+        elif event.kind in {"ring-light-silent", "ring-light"}:
+            self.machine.block(Code.LIGHT, on=event.kind == "ring-light-silent")
 
     def follow(self) -> None:
-        """Take up what is new in recipes, and the one that the PLC asks for by its index."""
-        index = self.machine.wanted_index
+        """Take up what is new in recipes, and the one of the part that is announced.
+
+        By the PLC's index, or by a line that came before the trigger: so the camera is set up for
+        it when the part comes.
+        """
+        index, part = self.machine.wanted_index, self.machine.announced
         if index and (one := self._book.wanted(index, "")) is not None:
             self._switch(one, BY_PLC)
+        elif part and (one := self._book.wanted(0, part)) is not None:
+            self._switch(one, BY_LINE)
         self.machine.block(Code.NO_RECIPE, on=self._book.missing is not None)
         patterns = self._book.patterns()
         self.machine.tell(index=self._book.now.settings.recipe.index, patterns=patterns)
@@ -183,12 +192,14 @@ class PartWork:
         one = self._book.wanted(trigger.recipe, trigger.part)
         if one is None:
             return Code.NO_RECIPE
-        self._switch(one, BY_PLC if trigger.recipe else BY_LINE)
-        return Prepared(one.name, one.settings.recipe.frames_per_part)
+        switched = self._switch(one, BY_PLC if trigger.recipe else BY_LINE)
+        return Prepared(one.name, one.settings.recipe.frames_per_part, switched)
 
-    def _switch(self, one: Loaded, who: str) -> None:
+    def _switch(self, one: Loaded, who: str) -> bool:
+        """Bring a recipe into force; False: it was."""
         if not self._book.switch(one.name):
-            return
+            return False
         self._adapt(one.settings.camera)
         self.machine.tell(index=one.settings.recipe.index, patterns=self._book.patterns())
         self._keeper.put(RecipeChosen(one.name, who))
+        return True

@@ -75,7 +75,10 @@ def parts_after(db: Database, last: int, limit: int = 1000) -> list[Numbered]:
         "FROM parts WHERE id > ? ORDER BY id LIMIT ?",
         [last, limit],
     )
-    return [Numbered(number, Part(*facts[:12], Split(*facts[12:]))) for number, *facts in rows]
+    return [
+        Numbered(number, Part(*facts[:12])._replace(split=Split(*facts[12:])))
+        for number, *facts in rows
+    ]
 
 
 def last_part(db: Database) -> int:

@@ -40,6 +40,8 @@ class Prepared(NamedTuple):
 
     recipe: str
     frames: int
+    switched: bool = False
+    """Whether the camera was just set up for it: pictures from before are of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class _Open:
 
     trigger: Trigger
     prepared: Prepared
+    from_ns: int
+    """Frames from before are not of the part."""
     taken: int = 0
 
 
@@ -168,6 +172,16 @@ class Machine:
     def wanted_index(self) -> int:
         """The recipe that the PLC asks for, by its index; 0: none."""
         return self._index
+
+    @property
+    def announced(self) -> str:
+        """The part that a fresh line says comes next; empty: none."""
+        with self._changed:
+            line = self._line
+        if line is None or line[0] is None:
+            return ""
+        fresh = time.monotonic_ns() - line[1] <= self._settings.line.fresh_s * 1e9
+        return line[0].part if fresh else ""
 
     @property
     def outputs(self) -> Outputs:
@@ -301,7 +315,7 @@ class Machine:
         if self._settings.trigger == "camera":
             self._trigger_by(frame)
         opened = self._take_up()
-        if opened is None or frame.monotonic_ns < self._from_ns(opened.trigger):
+        if opened is None or frame.monotonic_ns < opened.from_ns:
             return None
         with self._changed:
             if self._open is not opened:  # answered meanwhile: it was late
@@ -332,18 +346,18 @@ class Machine:
                 with self._changed:
                     waiting = self._handshake.waiting
                     if waiting is not None and waiting.id == trigger.id:
-                        self._open = _Open(trigger, prepared)
+                        self._open = _Open(trigger, prepared, self._from_ns(trigger, prepared))
         with self._changed:
             return self._open
 
-    def _from_ns(self, trigger: Trigger) -> int:
-        if self._settings.trigger == "camera":
-            return trigger.monotonic_ns
-        return trigger.monotonic_ns + round(self._settings.delay_s * 1e9)
+    def _from_ns(self, trigger: Trigger, prepared: Prepared) -> int:
+        delay_s = 0.0 if self._settings.trigger == "camera" else self._settings.delay_s
+        from_ns = trigger.monotonic_ns + round(delay_s * 1e9)
+        return max(from_ns, time.monotonic_ns()) if prepared.switched else from_ns
 
     def _early_s(self, opened: _Open) -> float:
         """How long to wait before the first frame of a part."""
-        return max(0.0, (self._from_ns(opened.trigger) - time.monotonic_ns()) / 1e9)
+        return max(0.0, (opened.from_ns - time.monotonic_ns()) / 1e9)
 
     # --- the clock ---
 

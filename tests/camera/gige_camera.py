@@ -10,9 +10,14 @@ The camera's exposure brightens the picture; at 10 ms it is as bright as it is i
 
 import argparse
 import ctypes
+import fcntl
 import signal
+import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_void_p
 from pathlib import Path
 from typing import TextIO
@@ -21,8 +26,10 @@ import cv2
 import numpy as np
 
 from camera.folder import find_images, read_grey
+from camera.genicam import aravis_python
 from camera.source import GreyImage
 from camera.vmc220 import render_frame
+from config.errors import UserError
 from config.settings import Vmc220Source
 
 PLATES = 8
@@ -47,6 +54,31 @@ def load_aravis() -> ctypes.CDLL:
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library
+
+
+def missing() -> str | None:
+    """What is not installed; None: the camera can be had, and read."""
+    try:
+        load_aravis()
+        aravis_python()
+    except (OSError, UserError):
+        return "needs Aravis: apt install libaravis-0.8-0 gir1.2-aravis-0.8 python3-gi"
+    return None
+
+
+@contextmanager
+def gige_camera(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A camera at 127.0.0.1 that is killed at the end; one at a time, for its port is fixed."""
+    with (Path(tempfile.gettempdir()) / "millsight-test-gige.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = [sys.executable, __file__, *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "up\n"
+                yield process
+            finally:
+                process.kill()
 
 
 def pictures(folder: Path | None, size: int) -> list[GreyImage]:

@@ -10,6 +10,7 @@ own other cameras and brokers are not in the way: unshare -n sh -c 'ip link set 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -27,12 +28,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from camera.genicam import aravis_python
 from camera.milled_steel import CLASSES, random_patch
 from config.document import to_toml
-from config.errors import UserError
-from config.machine import Machine, MachineLine, Modbus
-from config.settings import Asking, Camera, Device, GenicamSource, Live, Recipe, Settings
+from config.machine import Machine, MachineLine, Modbus, Mqtt, Plant
+from config.settings import Asking, Camera, Device, GenicamSource, Light, Live, Recipe, Settings
 from device.activation import activate
 from device.latency import as_json, latency_of
 from device.model import Model
@@ -40,7 +39,8 @@ from device.parts import Part, parts_after
 from device.patches import Patches
 from device.store import open_store
 from device.verdict import judge
-from tests.camera.gige_camera import load_aravis
+from tests.camera import gige_camera
+from tests.camera.test_platform import Simulated
 from tests.device.conftest import model_file
 from tests.device.machine.cable import Cable
 
@@ -58,12 +58,14 @@ def missing() -> str | None:
     """What is not installed; None: the rig can run."""
     if shutil.which("linuxcnc") is None:
         return "needs LinuxCNC: apt install linuxcnc-uspace"
-    try:
-        load_aravis()
-        aravis_python()
-    except (OSError, UserError):
-        return "needs Aravis: apt install libaravis-0.8-0 gir1.2-aravis-0.8 python3-gi"
-    return None
+    if mosquitto() is None:
+        return "needs mosquitto: apt install mosquitto"
+    return gige_camera.missing()
+
+
+def mosquitto() -> str | None:
+    """Debian's broker; its folder is not on everybody's path."""
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 
 
 def pictures(folder: Path, model: Model, plates: Patches) -> None:
@@ -92,7 +94,10 @@ def free_port() -> int:
 
 
 def settings_for(folder: Path, port: int, line: str, deadline_s: float) -> Settings:
-    """A box beside the mill: server to its Modbus master, listening to its line."""
+    """A box beside the mill: server to its Modbus master, listening to its line, with a ring light.
+
+    Its pictures are lit for each part; the plant's broker hears of them.
+    """
     return Settings(
         device=Device(name="box", data=folder / "data", recipes=folder / "recipes"),
         camera=Camera(
@@ -105,6 +110,7 @@ def settings_for(folder: Path, port: int, line: str, deadline_s: float) -> Setti
                 packet_size=8000,
                 frame_timeout_s=1,
             ),
+            light=Light(port=str(folder / "tty-gardasoft"), reply_timeout_s=0.2),
             live=Live(retry_first_s=0.1, retry_longest_s=0.5),
         ),
         recipe=Recipe(
@@ -115,6 +121,7 @@ def settings_for(folder: Path, port: int, line: str, deadline_s: float) -> Setti
             index=1,
         ),
         asking=Asking(k=5, audit_share=0),
+        plant=Plant(look_s=0.1, mqtt=Mqtt(host="127.0.0.1", port=free_port())),
         machine=Machine(
             trigger="modbus",
             deadline_s=deadline_s,
@@ -163,10 +170,14 @@ class Rig:
     def start(self) -> None:
         """Cable, camera, box, mill."""
         self.cable = Cable(self.folder / "ttyMill", self.folder / "ttyBox", self._line_comes)
+        self.ring = Simulated("gardasoft", self.folder)
         self.start_camera()
+        self.start_broker()
         command = [sys.executable, "-m", "millsight", "device", "run"]
         self._run("box", [*command, "--config", str(self.folder / "millsight.toml")])
         self._wait(self._box_listens)
+        command = [sys.executable, "-m", "millsight", "plant"]
+        self._run("plant", [*command, "--config", str(self.folder / "millsight.toml")])
         command = ["linuxcnc", "-r", str(self.folder / "mill.ini")]
         if os.getuid() == 0:  # LinuxCNC refuses to run as root
             drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
@@ -180,6 +191,13 @@ class Rig:
         self._run("camera", command)
         out = self.folder / "camera.out"
         self._wait(lambda: "up" in out.read_text())
+
+    def start_broker(self) -> None:
+        """Start the plant's broker."""
+        conf = self.folder / "mosquitto.conf"
+        port = self.settings.plant.mqtt.port
+        conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+        self._run("broker", [mosquitto() or "mosquitto", "-c", str(conf)])
 
     def _line_comes(self) -> None:
         """A line begins to come from the mill."""
@@ -226,10 +244,20 @@ class Rig:
             time.sleep(0.2)
         return False
 
+    def master_pid(self) -> int:
+        """The process of the mill's Modbus master."""
+        mine = f"config={self.folder / 'mb2hal.ini'}"
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                words = path.read_bytes().decode(errors="replace").split("\0")
+                if words[0].endswith("mb2hal") and mine in words:
+                    return int(path.parent.name)
+        raise ProcessLookupError("the mill's Modbus master does not run")
+
     def stop(self) -> None:
         """End everything."""
         (self.folder / "stop").touch()
-        for name in ("mill", "box", "camera"):
+        for name in ("mill", "box", "camera", "plant", "broker"):
             process = self.processes.get(name)
             if process is None:
                 continue
@@ -241,6 +269,7 @@ class Rig:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         self.cable.close()
+        self.ring.end()
 
     def shown(self) -> list[tuple[int, bool]]:
         """When the camera took a picture, and whether it was one that passes."""
