@@ -95,10 +95,12 @@ def triggered_twice(rig: Rig) -> Iterator[MetBy]:
     ending = threading.Event()
 
     def intrude() -> None:
+        idle = False
         while not ending.is_set():
             ready, results = client.read_coils(16, count=2, device_id=1).bits[:2]
-            if not ready and not results:
+            if idle and not ready and not results:
                 client.write_coil(0, False, device_id=1)
+            idle = ready
             time.sleep(0.01)
 
     client.connect()
