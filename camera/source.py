@@ -31,6 +31,17 @@ class KnownDefect(NamedTuple):
     box: Box
 
 
+class Piece(NamedTuple):
+    """A picture of a plate that is photographed piece by piece."""
+
+    plate: int
+    """Number of the plate since the source was opened, from 0; one that broke off counts."""
+    number: int
+    """Of the piece, from 0."""
+    pieces: int
+    """Pieces of the plate."""
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One image from a camera."""
@@ -53,6 +64,8 @@ class Frame:
     """What the camera itself says is wrong with it (`incomplete`): then it is never judged."""
     place_mm: tuple[float, float] | None = None
     """Where on the stage the middle of the picture lies, in millimetres; None: it has no place."""
+    piece: Piece | None = None
+    """Which piece of a scanned plate it is; None: of none."""
 
     def truth_at(self, box: Box) -> str | None:
         """The true class of a region, where it is known: that of its largest visible defect."""

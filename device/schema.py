@@ -506,7 +506,7 @@ def m010_platform(db: Database) -> None:
             width_mm REAL NOT NULL,
             height_mm REAL NOT NULL,
             mosaic BLOB NOT NULL,    -- JPEG, grey
-            heat BLOB NOT NULL,      -- PNG, grey: how sure of its class each place is, 255: fully
+            heat BLOB NOT NULL,      -- PNG, grey: what speaks for a defect (device.plate.heat_of)
             patches TEXT NOT NULL,   -- JSON, a list of device.plate.PlatePatch
             {STAMP}                  -- of the last picture
         ) STRICT;
