@@ -325,7 +325,7 @@ def table(rig: Rig) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the rig for so many parts or minutes, and print the table."""
+    """Run the rig for so many parts or minutes, and print the table; written every minute."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--parts", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=0)
@@ -335,15 +335,25 @@ def main() -> None:
     if (why := missing()) is not None:
         sys.exit(why)
     rig = Rig(asked.parts or 10**6, asked.deadline_s)
+    began = time.monotonic()
+    end = began + (60 * asked.minutes if asked.minutes else 10 * asked.parts + 60)
+
+    def tell() -> dict[str, Any]:
+        found = {"minutes": round((time.monotonic() - began) / 60, 1)} | table(rig)
+        if asked.json:
+            asked.json.write_text(json.dumps(found, indent=2))
+        return found
+
     rig.start()
     try:
-        rig.wait(60 * asked.minutes if asked.minutes else 10 * asked.parts + 60)
+        while (left := end - time.monotonic()) > 0 and not rig.wait(min(60, left)):
+            tell()  # what there is, should the rest not come
+            if rig.processes["mill"].poll() is not None:
+                sys.exit(f"the mill stopped; see {rig.folder}")
     finally:
         rig.stop()
-    found = table(rig)
+    found = tell()
     print(json.dumps(found, indent=2))
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=2))
     shutil.rmtree(rig.folder)
     if found["false_ok"] or found["false_ng"] or found["twice"] or not found["parts"]:
         sys.exit("the rig found what must never be")
