@@ -1,7 +1,6 @@
 """Parts in the running loop: frames gathered into one answer, recipes chosen, answers recorded."""
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -19,6 +18,10 @@ from device.recipe_book import Loaded, RecipeBook
 
 WORSE: dict[PartVerdict, int] = {"pass": 0, "unsure": 1, "fault": 2, "fail": 3}
 """Of the verdicts of a part's frames the worst one is the part's."""
+NEAR = 0.8
+"""An answer that took more than this share of the deadline is reported."""
+WARN_EVERY_S = 600.0
+"""Pause between two such reports, in seconds."""
 PARTS_KEPT = 100_000
 """Answers that may wait for a full disk; then the oldest are given up."""
 
@@ -78,7 +81,8 @@ class PartWork:
         """Trigger and worst answer of the part whose frames come in."""
         self._waiting: list[Part] = []
         self._named = ("", "")
-        self._said: Counter[Code] = Counter()
+        self._deadline_s = settings.machine.deadline_s
+        self._warned = -WARN_EVERY_S
 
     def start(self, adapt: Callable[[Camera], None]) -> None:
         """Begin; `adapt` sets the camera up for another recipe."""
@@ -153,7 +157,9 @@ class PartWork:
         """Hand the answered parts over to be stored; what the disk does not take waits."""
         for told in self.machine.answered():
             done = told.done
-            self._waiting.append(self._row(told))
+            row = self._row(told)
+            self._waiting.append(row)
+            self._watch_deadline(row)
             trouble = event_of(done)
             if trouble is not None:
                 self._event(trouble)
@@ -165,6 +171,18 @@ class PartWork:
         while self._waiting and self._keeper.put(self._waiting[0]):
             del self._waiting[0]
         del self._waiting[:-PARTS_KEPT]
+
+    def _watch_deadline(self, part: Part) -> None:
+        """Say that answers come near the deadline, before one is late; now and then."""
+        limit_ms = 1000 * self._deadline_s
+        now = time.monotonic()
+        if part.code or part.took_ms < NEAR * limit_ms or now - self._warned < WARN_EVERY_S:
+            return
+        self._warned = now
+        split = part.split._asdict()
+        steps = ", ".join(f"{k} {v:.0f}" for k, v in split.items() if v is not None)
+        text = f"part {part.number} took {part.took_ms:.0f} of {limit_ms:.0f} ms ({steps})"
+        self._event(Event("part-slow", text))
 
     def _row(self, told: Told) -> Part:
         done = told.done

@@ -91,6 +91,11 @@ def result_of(one: Numbered) -> dict[str, Any]:
         "code": part.code,
         "error": Code(part.code).name.lower() if part.code else "",
         "took_ms": round(part.took_ms, 1),
+        **{
+            f"{step}_ms": round(value, 1)
+            for step, value in part.split._asdict().items()
+            if value is not None
+        },
         "wall_ns": part.wall_ns,
         "clock_ok": bool(stamp(part.wall_ns, part.monotonic_ns).clock_ok),
     }

@@ -164,7 +164,7 @@ def lines(plate: StoredPlate, t: Texts) -> list[str]:
         elif patch.verdict == "fail":
             what = class_word(patch.name, t)
         else:
-            what = t["word-unsure"]
+            what = t["today-unsure"]
         x, y = patch.x_mm + patch.width_mm / 2, patch.y_mm + patch.height_mm / 2
         found.append(f"x {x:.1f} mm, y {y:.1f} mm: {what}")
     if len(bad) > PLACES:
