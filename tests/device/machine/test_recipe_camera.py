@@ -17,8 +17,7 @@ from config.settings import Camera, GenicamSource, Light, Live, Quality, Setting
 from tests.camera.gige_camera import gige_camera, missing
 from tests.camera.test_platform import Simulated
 from tests.device.conftest import MakeModel
-from tests.device.machine.conftest import free_port, modbus, running, until
-from tests.device.machine.test_faults import Master
+from tests.device.machine.conftest import Master, free_port, modbus, running, until
 from tests.device.machine.test_handshake_wire import stored, use_model
 
 PARTS = [6, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
