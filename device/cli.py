@@ -415,11 +415,13 @@ def questions(config: Config = None) -> None:
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     """
+    from device.recipe_asking import RecipeAsking  # noqa: PLC0415
     from device.store import open_store, waiting  # noqa: PLC0415
 
     settings = load_settings(config)
     db = open_store(settings.device.data)
-    for question in waiting(db, settings.asking.k, settings.asking.cold_start):
+    asking, limits = settings.asking, RecipeAsking(settings).limits()
+    for question in waiting(db, asking.k, asking.cold_start, limits):
         guess = question.predicted or "-"
         print(f"{question.patch_id} {question.reason} {guess} {question.score:.4f}")
     db.close()
