@@ -3,6 +3,7 @@
 from collections import defaultdict
 from typing import NamedTuple
 
+from sqlite_utils import Database
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,10 +20,11 @@ from device.plate_log import (
 )
 from device.review.cards import Texts
 from device.review.desk import Desk
+from device.review.listing import Listing, list_page
 from device.review.lot import minute
 from device.review.shell import Shell
 from device.review.texts import class_word, texts
-from device.review.view import Cell, page_number
+from device.review.view import Cell
 
 PICTURE = {"mosaic.jpg": False, "heat.jpg": True}
 RULERS_MM = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -33,26 +35,10 @@ PLACES = 3
 
 def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     """The plates, the latest first, the map of each, and its pictures."""
-    fit = len(shell.layout.cells)
+    listing = Listing("/plates", "plate-which", "plate-none", count_plates, cells_of)
 
     async def choose(request: Request) -> Response:
-        t = texts(shell.language(request))
-        room = max(1, fit - 2)
-        count = await desk.work(count_plates)
-        pages = max(1, -(-count // room))
-        page = min(page_number(request.query_params), pages - 1)
-        found = await desk.work(lambda db: plates(db, room, page * room))
-        cells = [Cell(said(one, t), name_of(one), f"/plates/{one.id}") for one in found]
-        return shell.render(
-            request,
-            "choices.html",
-            tab="today",
-            heading=t["plate-which"],
-            back="/today/save",
-            cells=cells,
-            empty=t["plate-none"],
-            following=f"/plates?page={(page + 1) % pages}" if pages > 1 else None,
-        )
+        return await list_page(desk, shell, request, listing)
 
     async def show(request: Request) -> Response:
         plate_id = request.path_params["plate"]
@@ -100,6 +86,11 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
         Route("/plates/{plate:int}", show),
         Route("/plates/{plate:int}/{name}", picture),
     ]
+
+
+def cells_of(db: Database, count: int, skip: int, t: Texts) -> list[Cell]:
+    """Plates to choose from."""
+    return [Cell(said(p, t), name_of(p), f"/plates/{p.id}") for p in plates(db, count, skip)]
 
 
 def address(plate_id: int | None, query: str) -> str | None:
