@@ -20,6 +20,16 @@ from config.settings import Settings
 
 OVERLAID = ("recipe", "asking", "camera")
 SUFFIX = ".toml"
+FEATURES = frozenset({"exposure_us", "gain_db"})
+CAMERA: Mapping[str, frozenset[str] | None] = {
+    "quality": None,
+    "scan": None,
+    "light": frozenset({"intensity_percent"}),
+    "genicam": FEATURES,
+    "gentl": FEATURES,
+    "vmc220": frozenset({"light_percent"}),
+}
+"""What of the camera a recipe may change, for it changes while the camera runs; None: all of it."""
 _NAME = TypeAdapter(Name)
 
 
@@ -94,6 +104,7 @@ def overlay(site: Settings, text: str, file: Path) -> Settings:
             f"{file}: recipe.name: found {recipe['name']!r}, and the file is of {name!r}; "
             "name both alike"
         )
+    _check_camera(site, data.get("camera", {}), file)
     under: dict[str, Any] = site.model_dump()
     under["recipe"] = recipe
     for key in OVERLAID[1:]:
@@ -102,6 +113,28 @@ def overlay(site: Settings, text: str, file: Path) -> Settings:
         return Settings.model_validate(under)
     except ValidationError as error:
         raise UserError(explain_all(error, file)) from None
+
+
+def _check_camera(site: Settings, changes: Any, file: Path) -> None:
+    """Refuse what cannot be changed while the camera runs, or could not be set back.
+
+    Raises:
+        UserError: the key is named.
+    """
+    for table, keys in changes.items() if isinstance(changes, dict) else ():
+        allowed = CAMERA.get(table, frozenset())
+        for key in keys if isinstance(keys, dict) else [""]:
+            name = f"camera.{table}.{key}".rstrip(".")
+            if allowed is not None and key not in allowed:
+                known = ", ".join(
+                    f"camera.{t}.{k}" for t, ks in CAMERA.items() for k in sorted(ks or {"*"})
+                )
+                raise UserError(f"{file}: {name}: a recipe cannot change it; it can: {known}")
+            if key in FEATURES and getattr(getattr(site.camera, table), key) is None:
+                raise UserError(
+                    f"{file}: {name}: the settings of the site leave it to the camera; set it "
+                    "there too, so that it can be set back"
+                )
 
 
 def _merge(into: dict[str, Any], changes: Any) -> None:

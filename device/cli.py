@@ -108,6 +108,40 @@ def status(config: Config = None, *, as_json: Annotated[bool, Parameter("--json"
 
 
 @app.command
+def latency(
+    config: Config = None,
+    *,
+    parts: int = 1000,
+    as_json: Annotated[bool, Parameter("--json")] = False,
+) -> None:
+    """Show how long parts took from the trigger to the result, and where the time went.
+
+    Median, 99th percentile and worst of the latest parts, against machine.deadline_s.
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    parts
+        So many of the latest parts.
+    as_json
+        Print JSON instead of text.
+    """
+    from device import latency as of_parts  # noqa: PLC0415
+    from device.store import open_store  # noqa: PLC0415
+
+    settings = load_settings(config)
+    deadline_s = settings.machine.deadline_s
+    db = open_store(settings.device.data)
+    found = of_parts.latest(db, parts)
+    db.close()
+    if as_json:
+        print(json.dumps(of_parts.as_json(found, deadline_s), indent=2))
+    else:
+        print("\n".join(of_parts.lines(found, deadline_s)))
+
+
+@app.command
 def inspect(
     images: Annotated[list[Path], Parameter(negative_iterable="")],
     config: Config = None,
@@ -381,11 +415,13 @@ def questions(config: Config = None) -> None:
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     """
+    from device.recipe_asking import RecipeAsking  # noqa: PLC0415
     from device.store import open_store, waiting  # noqa: PLC0415
 
     settings = load_settings(config)
     db = open_store(settings.device.data)
-    for question in waiting(db, settings.asking.k, settings.asking.cold_start):
+    asking, limits = settings.asking, RecipeAsking(settings).limits()
+    for question in waiting(db, asking.k, asking.cold_start, limits):
         guess = question.predicted or "-"
         print(f"{question.patch_id} {question.reason} {guess} {question.score:.4f}")
     db.close()

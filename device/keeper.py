@@ -25,6 +25,8 @@ from device.clock import stamp
 from device.cycles import begin_day
 from device.drift_log import EndedBlock, add_block
 from device.parts import Part, add_part, choose_recipe
+from device.plate import Plate
+from device.plate_log import add_plate
 from device.store import (
     STORE_FILE,
     Counted,
@@ -111,8 +113,8 @@ class RecipeChosen:
     who: str
 
 
-Item: TypeAlias = KeptFrame | Counts | EndedBlock | Event | Part | LotBegun | RecipeChosen
-Row: TypeAlias = Counts | EndedBlock | Event | Part | LotBegun | RecipeChosen
+Item: TypeAlias = KeptFrame | Counts | EndedBlock | Event | Part | LotBegun | RecipeChosen | Plate
+Row: TypeAlias = Counts | EndedBlock | Event | Part | LotBegun | RecipeChosen | Plate
 Encoded: TypeAlias = tuple[KeptFrame, bytes | None, list[bytes]]
 """A frame with its JPEG, where it has one, and the PNGs of its kept patches."""
 
@@ -233,8 +235,11 @@ class Keeper:
                 add_event(db, event.kind, event.text)
                 self._said.append(event)
             return
-        if isinstance(item, Part):
-            add_part(db, item)
+        if isinstance(item, Part | Plate):
+            if isinstance(item, Part):
+                add_part(db, item)
+            else:
+                add_plate(db, item)
             return
         if isinstance(item, LotBegun):
             begin_lot(db, item.part, item.lot, item.who)

@@ -19,9 +19,12 @@ from config.errors import UserError
 from config.settings import Settings
 from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
 from device.kls import score_bins
-from device.live import LiveWriter, Shown
+from device.live import LiveWriter
+from device.live import Shown as LiveShown
+from device.machine.handshake import Steps
 from device.model import Model
 from device.patches import Cut, patch_id
+from device.plate import PlateMaps, Shown, plate_of
 from device.recipe_book import Loaded, RecipeBook
 from device.store import (
     STORE_FILE,
@@ -145,6 +148,7 @@ class InspectionLoop:
         self._defects = RateLimit(settings.keeping.defects_per_minute)
         self._wrong_sizes: set[tuple[str, tuple[int, ...]]] = set()
         self._judging: list[Judging] = []
+        self._plates = PlateMaps()
         self._handed_over = time.monotonic()
         self.summary = Summary()
 
@@ -242,10 +246,14 @@ class InspectionLoop:
         good = [cut.patches for cut in cuts if cut is not None and cut.regions]
         model, asker = one.model, one.asker
         judged = None
+        cut_ns = judged_ns = time.monotonic_ns()
         predicted, scores, unsure = [], [], []
         if good and model is not None:
             began = time.perf_counter()
-            judged = judge(model, good[0] if len(good) == 1 else np.concatenate(good))
+            scanned = any(captured.frame.piece is not None for captured in batch)
+            patches = good[0] if len(good) == 1 else np.concatenate(good)
+            judged = judge(model, patches, maps=scanned)
+            judged_ns = time.monotonic_ns()
             self._judging_of(model).seconds += time.perf_counter() - began
             self._judging_of(model).patches += len(judged.predicted)
             bins = score_bins(judged.scores)
@@ -258,14 +266,17 @@ class InspectionLoop:
         for captured, cut in zip(batch, cuts, strict=True):
             if cut is None:
                 self._conclude(captured, one, captured.fault, None)
+                self._map(captured, one, Shown("fault", captured.fault or ""))
                 continue
             if not cut.regions:
                 self._report_size(captured.frame.image.shape, one)
                 self._conclude(captured, one, "size", None)
+                self._map(captured, one, Shown("fault", "size"))
                 continue
             if judged is None or model is None:
                 one.watch.see(captured, None, None)
                 self._conclude(captured, one, None, "unsure")
+                self._map(captured, one, Shown("unsure", "", cut.regions))
                 self._keep(captured, one, "unsure", None, asker.choose_cold(*cut))
                 continue
             part = slice(stop, stop := stop + len(cut.regions))
@@ -275,7 +286,9 @@ class InspectionLoop:
             noted.unsure += verdict == "unsure"
             name = model.metadata.classes[index] if index >= 0 else None
             one.watch.see(captured, judged.predicted[part], bins[part])
-            self._conclude(captured, one, None, verdict, index)
+            steps = Steps(captured.frame.monotonic_ns, cut_ns, judged_ns)
+            self._conclude(captured, one, None, verdict, index, steps)
+            self._map(captured, one, Shown(verdict, name or "", cut.regions, judged.part(part)))
             log_p = judged.log_probabilities[part]
             kept = asker.choose(*cut, predicted[part], scores[part], log_p)
             if verdict == "fail" and self._defects.allows(captured.frame.monotonic_ns):
@@ -284,6 +297,18 @@ class InspectionLoop:
                 )
                 kept.append(self._defect(cut, i, model, scores[part][i], log_p[i]))
             self._keep(captured, one, verdict, name, kept)
+
+    def _map(self, captured: Captured, one: Loaded, shown: Shown) -> None:
+        """Put a picture of a scanned plate to its place; a whole plate is handed over."""
+        if captured.frame.piece is None:
+            return
+        scan = one.settings.camera.scan
+        canvas = self._plates.see(captured.frame, scan, one.model, shown)
+        if canvas is not None:
+            part, lot = self._part_of(captured, one)
+            model_id = "" if one.model is None else one.model.id
+            facts = {"part": part, "lot": lot, "recipe": one.name, "model_id": model_id}
+            self._keeper.put(plate_of(canvas, captured.frame, **facts))
 
     def _defect(
         self, cut: Cut, i: int, model: Model, score: float, log_p: NDArray[np.float32]
@@ -341,6 +366,7 @@ class InspectionLoop:
         fault: str | None,
         verdict: Verdict | None,
         index: int = -1,
+        steps: Steps | None = None,
     ) -> None:
         """Count a frame, and hand its verdict on."""
         minute = captured.frame.wall_ns // 60_000_000_000
@@ -348,11 +374,11 @@ class InspectionLoop:
         model_id = "" if one.model is None else one.model.id
         what = (verdict or "fault", fault or name or "")
         if self._parts is not None:  # first of all: somebody waits for it
-            self._parts.take(captured, *what, index, judged=one.model is not None)
+            self._parts.take(captured, *what, index, judged=one.model is not None, steps=steps)
         self._counts[minute, model_id, one.name, *what, *self._part_of(captured, one)] += 1
         self.summary.frames += 1
         self.summary.verdicts[what[0]] += 1
-        self._live.show(Shown(what[0], what[1], captured.frame.image))
+        self._live.show(LiveShown(what[0], what[1], captured.frame.image))
         if self._on_frame is not None:
             self._on_frame(FrameResult(captured, verdict, fault or name))
 

@@ -482,3 +482,34 @@ def m008_machine(db: Database) -> None:
         ) STRICT
     """.split(";\n"):
         db.execute(statement)
+
+
+@migrations()
+def m010_platform(db: Database) -> None:
+    """Where the time of a part went (`device.parts.Split`); the map of a scanned plate."""
+    for statement in f"""
+        ALTER TABLE parts ADD COLUMN grab_ms REAL;
+        ALTER TABLE parts ADD COLUMN prepare_ms REAL;
+        ALTER TABLE parts ADD COLUMN infer_ms REAL;
+        ALTER TABLE parts ADD COLUMN decide_ms REAL;
+        ALTER TABLE parts ADD COLUMN answer_ms REAL;
+        CREATE TABLE plates (      -- scanned plates, each with its mosaic
+            id INTEGER PRIMARY KEY,
+            part TEXT NOT NULL,
+            lot TEXT NOT NULL,
+            recipe TEXT NOT NULL,
+            model_id TEXT NOT NULL,  -- '': there was no model
+            verdict TEXT NOT NULL,   -- pass, fail, unsure, fault
+            class TEXT NOT NULL,
+            x_mm REAL NOT NULL,      -- left edge of the mosaic, on the stage
+            y_mm REAL NOT NULL,      -- lower edge
+            width_mm REAL NOT NULL,
+            height_mm REAL NOT NULL,
+            mosaic BLOB NOT NULL,    -- JPEG, grey
+            heat BLOB NOT NULL,      -- PNG, grey: what speaks for a defect (device.plate.heat_of)
+            patches TEXT NOT NULL,   -- JSON, a list of device.plate.PlatePatch
+            {STAMP}                  -- of the last picture
+        ) STRICT;
+        CREATE INDEX plates_lot ON plates (lot, part)
+    """.split(";\n"):
+        db.execute(statement)

@@ -11,7 +11,7 @@ import os
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
@@ -326,19 +326,32 @@ class Question(NamedTuple):
     score: float
 
 
-def waiting(db: Database, k: int, cold_start: int) -> list[Question]:
+class Limits(NamedTuple):
+    """How many questions of a cycle are asked."""
+
+    k: int
+    """Of each predicted class."""
+    cold_start: int
+    """Without a model."""
+
+
+def waiting(
+    db: Database, k: int, cold_start: int, recipes: Mapping[str, Limits] | None = None
+) -> list[Question]:
     """The questions of each recipe's present cycle that have no answer yet, the most useful first.
 
     Every flag ever kept stays in the store; the quota is applied here: the k highest scores of
     each predicted class, the `cold_start` highest priorities without a model, and all audits.
-    This is what makes the stream's selection equal to the pool's.
+    This is what makes the stream's selection equal to the pool's. `recipes`: the quotas of
+    recipes beside that of the settings file.
 
     Order: parts whose verdict is unsure, for they wait; then answers that the trainer doubts
     (`device.second_look`), which belong to no cycle and no quota; then the others; in the first
     and last the highest score of every class, then the second of every class, and so on; audits
     last.
     """
-    cycles = [row[0] for row in db.execute("SELECT max(id) FROM cycles GROUP BY recipe")]
+    of_recipe = dict(db.execute("SELECT max(id), recipe FROM cycles GROUP BY recipe").fetchall())
+    cycles = list(of_recipe)
     # Ranked here and not by a window function, which takes four times as long.
     flags = db.execute(
         "SELECT f.patch_id, f.reason, f.predicted, f.score, r.verdict, f.cycle "  # noqa: S608
@@ -349,12 +362,15 @@ def waiting(db: Database, k: int, cold_start: int) -> list[Question]:
         cycles,
     ).fetchall()
     answered = _answered(db, cycles)
-    limits = {"uncertain": k, "cold-start": cold_start}
+    own = recipes or {}
+    quotas = {cycle: own.get(name, Limits(k, cold_start)) for cycle, name in of_recipe.items()}
     ranks: Counter[tuple[int, str, str | None]] = Counter()
     best: dict[str, tuple[tuple[int, int], Question]] = {}
     for patch_id, reason, predicted, score, verdict, cycle in flags:
         rank = ranks[cycle, reason, predicted] = ranks[cycle, reason, predicted] + 1
-        if rank > limits.get(reason, rank) or patch_id in answered:
+        quota = quotas[cycle]
+        most = {"uncertain": quota.k, "cold-start": quota.cold_start}.get(reason, rank)
+        if rank > most or patch_id in answered:
             continue
         group = 3 if reason == "audit" else 0 if verdict == "unsure" else 2
         ranked = (group, rank), Question(patch_id, reason, predicted, score)

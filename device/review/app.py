@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from config.errors import UserError
 from config.settings import Settings
-from device.review import changes, live, lot, lots, models, night, today
+from device.review import changes, live, lot, lots, models, night, plates, today
 from device.review.desk import Desk
 from device.review.gate import Gate
 from device.review.guard import Guard, session_of
@@ -80,6 +80,7 @@ def make_app(settings: Settings, host: str = "127.0.0.1") -> ASGIApp:
         *today.routes(desk, shell),
         *changes.routes(desk, shell),
         *lot.routes(desk, shell),
+        *plates.routes(desk, shell),
         *night.routes(desk, shell),  # before the models, whose paths hold it
         *models.routes(desk, shell),
     ]

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from config.settings import Settings
+from device.recipe_asking import RecipeAsking, patches_of
 from device.review import people, queue
 from device.review.alerts import alerts
 from device.review.edition import edition_of
@@ -77,6 +78,7 @@ class Desk:
         self._waits_at: tuple[int | None, ...] | None = None
         self._thread = ThreadPoolExecutor(1, "review-store")
         self.key = secret_key(self._db)
+        self.recipe_asking = RecipeAsking(settings)
         self.heat = HeatMaps(settings)
         self.edition = edition_of(settings)
 
@@ -106,7 +108,8 @@ class Desk:
         now = _moment(db)
         if now != self._waits_at:
             asking = self.settings.asking
-            self._waits = waiting(db, asking.k, asking.cold_start)
+            limits = self.recipe_asking.limits()
+            self._waits = waiting(db, asking.k, asking.cold_start, limits)
             self._waits_at = now
         return self._waits
 
@@ -147,6 +150,9 @@ class Desk:
         """What a page needs to go on: new questions, and how many wait."""
         asking = self.settings.asking
         waits = self.waits(db)
+        if spent := self.recipe_asking.spent(db):
+            theirs = patches_of(db, spent)
+            waits = [question for question in waits if question.patch_id not in theirs]
         left = budget_left(db, self.settings)
         fresh: list[Question] = []
         have = set(message.have) | set(kept)

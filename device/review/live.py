@@ -1,7 +1,7 @@
 """The live page: the verdict of now, large; the last frames; and how machine and box are."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
 from sqlite_utils import Database
@@ -16,7 +16,7 @@ from device.live import LiveState, live_path, read_frame, read_live
 from device.review.alerts import free_space_mb
 from device.review.desk import Desk
 from device.review.shell import Shell
-from device.store import in_force, waiting
+from device.store import Limits, in_force, waiting
 
 LOOK_EVERY_S = 0.25
 FACTS_EVERY_S = 3.0
@@ -42,8 +42,8 @@ class Facts(NamedTuple):
     """Kind of the latest alarm that lasts."""
 
 
-def facts_of(db: Database, settings: Settings) -> Facts:
-    """What stands beside the verdict."""
+def facts_of(db: Database, settings: Settings, limits: Mapping[str, Limits]) -> Facts:
+    """What stands beside the verdict; `limits`: how many questions recipes ask."""
     now = in_force(db)
     row = db.execute(
         "SELECT json_extract(metadata, '$.labels') FROM models WHERE id = ?", [now.model_id]
@@ -54,7 +54,7 @@ def facts_of(db: Database, settings: Settings) -> Facts:
     return Facts(
         model=now.model_id,
         labels=row[0] if row else 0,
-        questions=len(waiting(db, asking.k, asking.cold_start)),
+        questions=len(waiting(db, asking.k, asking.cold_start, limits)),
         part=now.part,
         lot=now.lot,
         free_mb=free_mb,
@@ -76,7 +76,9 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
 
     async def look() -> tuple[LiveState, Facts]:
         state = await asyncio.to_thread(read_live, path)
-        return state, await desk.work(lambda db: facts_of(db, settings))
+        return state, await desk.work(
+            lambda db: facts_of(db, settings, desk.recipe_asking.limits())
+        )
 
     async def live(request: Request) -> Response:
         state, facts = await look()

@@ -13,36 +13,17 @@ from device import lots
 from device.estimate import LEAST, accuracy
 from device.review.charts import number, percent
 from device.review.desk import Desk
+from device.review.listing import Listing, list_page
 from device.review.shell import Shell
-from device.review.texts import texts
 from device.review.view import Cell, page_number
 
 
 def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     """The lots, newest first, and the report of each."""
-    fit = len(shell.layout.cells)
+    listing = Listing("/lots", "lot-which", "lot-none", lots.count_lots, cells_of)
 
     async def choose(request: Request) -> Response:
-        t = texts(shell.language(request))
-        room = max(1, fit - 2)
-        count = await desk.work(lots.count_lots)
-        pages = max(1, -(-count // room))
-        page = min(page_number(request.query_params), pages - 1)
-        found = await desk.work(lambda db: lots.lots(db, room, page * room))
-        cells = [
-            Cell(one.lot or "–", f"{one.part or '–'}, {minute(one.began_ns)}", f"/lot/{one.id}")
-            for one in found
-        ]
-        return shell.render(
-            request,
-            "choices.html",
-            tab="today",
-            heading=t["lot-which"],
-            back="/today/save",
-            cells=cells,
-            empty=t["lot-none"],
-            following=f"/lots?page={(page + 1) % pages}" if pages > 1 else None,
-        )
+        return await list_page(desk, shell, request, listing)
 
     async def report(request: Request) -> Response:
         page = page_number(request.query_params)
@@ -64,6 +45,14 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
         )
 
     return [Route("/lots", choose), Route("/lot/{lot:int}", report)]
+
+
+def cells_of(db: Database, count: int, skip: int, _t: dict[str, str]) -> list[Cell]:
+    """Lots to choose from."""
+    return [
+        Cell(one.lot or "–", f"{one.part or '–'}, {minute(one.began_ns)}", f"/lot/{one.id}")
+        for one in lots.lots(db, count, skip)
+    ]
 
 
 def read_report(db: Database, lot_id: int, page: int, k: int) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from config.settings import Settings
 from device import day
 from device.drift_log import alarms
 from device.estimate import accuracy
+from device.plate_log import count_plates
 from device.review.cards import (
     Card,
     Texts,
@@ -241,11 +242,12 @@ def class_cells(settings: Settings) -> Callable[[Database, View, Texts], list[Ce
     return cells
 
 
-def save_cells(_db: Database, view: View, t: Texts) -> list[Cell]:
-    """The downloads, and the way to the lots."""
+def save_cells(db: Database, view: View, t: Texts) -> list[Cell]:
+    """The downloads, and the way to the lots, and to plates where any were scanned."""
     of_what = heading_of(view, t)
     return [
         Cell(t["today-lots"], "", "/lots"),
+        *([Cell(t["today-plates"], "", "/plates")] if count_plates(db) else []),
         Cell(t["drift-title"], "", "/drift"),
         Cell(t["today-save-counters"], of_what, view.link("/today/counters.csv")),
         Cell(t["today-save-answers"], of_what, view.link("/today/answers.csv")),

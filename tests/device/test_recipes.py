@@ -68,6 +68,10 @@ MISTAKES = {
     "[recipe]\nline_pattern = '(PART'\n": "is no regular expression",
     "[recipe]\nthresholds = { rust = 1 }\n": "thresholds names 'rust'",
     "recipe = 5\n": "recipe: found 5; allowed is a table",
+    "[camera]\nsource = 'folder'\n": "camera.source: a recipe cannot change it; it can: camera.qu",
+    "[camera.genicam]\nwidth_px = 9\n": "camera.genicam.width_px: a recipe cannot change it; it",
+    "[camera.light]\nport = '/dev/x'\n": "camera.light.port: a recipe cannot change it; it can: ca",
+    "[camera.genicam]\ngain_db = 3.0\n": "camera.genicam.gain_db: the settings of the site leave",
 }
 
 

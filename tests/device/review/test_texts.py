@@ -13,7 +13,7 @@ BUILT = {  # keys put together in the code, by what they are put together from
     r"why-(uncertain|audit|cold-start)",
     r"guess-[123]",
     r"word-(pass|fail|unsure|fault)",
-    r"fault-(dark|bright|empty|blurred|frozen|no-signal|incomplete|size)",
+    r"fault-(dark|bright|empty|blurred|frozen|no-signal|no-light|incomplete|size)",
     r"camera-(opening|ok|lost|ended)",
     r"machine-(ready|judging|answered|editing|blocked|silent)",
     r"tab-(live|questions|today|models|people)",
