@@ -11,6 +11,7 @@ import json
 import queue
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,9 @@ from numpy.typing import NDArray
 from camera.source import Event, Frame, Report
 from config.settings import PATCH_SIZE, Region, Settings
 from device.clock import stamp
+from device.clock_watch import follow_clock
 from device.cycles import begin_day
+from device.disk import MB, free_bytes, missing_disk
 from device.drift_log import EndedBlock, add_block
 from device.parts import Part, add_part, choose_recipe
 from device.store import (
@@ -47,6 +50,8 @@ GROUP_ITEMS = 32
 """Most frames in one transaction."""
 RETRY_S = 5.0
 """Wait before a full disk is tried again, in seconds."""
+LOOK_S = 1.0
+"""How often free space is looked at, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,9 @@ class Keeper:
         self._closing = threading.Event()
         self.paused = threading.Event()
         """Set while the disk takes nothing."""
+        self.no_room = threading.Event()
+        """Set while the disk has less free space than the floor: no pictures are taken."""
+        self._looked = -LOOK_S
         self._thread = threading.Thread(target=self._run, name="keeper")
 
     def start(self) -> None:
@@ -145,8 +153,10 @@ class Keeper:
     def put(self, item: Item) -> bool:
         """Hand something over to be stored; waits while the queue is full.
 
-        False: the disk takes nothing at present, and the item was not taken.
+        False: the disk takes nothing at present, or no pictures, and the item was not taken.
         """
+        if self.no_room.is_set() and isinstance(item, KeptFrame):
+            return False
         while not self.paused.is_set():
             with contextlib.suppress(queue.Full):
                 self._queue.put(item, timeout=0.2)
@@ -175,6 +185,7 @@ class Keeper:
 
     def _store(self, group: list[Item]) -> None:
         """Commit a group, again and again while the disk is full."""
+        self._look_for_room()
         encoded = [self._encode(i) if isinstance(i, KeptFrame) else i for i in group]
         while (error := self._commit(encoded)) is not None:
             if not self.paused.is_set():
@@ -198,6 +209,30 @@ class Keeper:
                 for patch in item.patches:
                     what = f"{patch.id} {patch.reason} {patch.predicted or '-'} {patch.score:.4f}"
                     self._report(Event("flagged", what))
+
+    def _look_for_room(self) -> None:
+        """Stop taking pictures while the disk has too little room, or is not there."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
+        missing = missing_disk(self._settings)
+        floor_mb = self._settings.keeping.floor_mb
+        try:
+            free_mb = free_bytes(self._folder) // MB
+        except OSError as error:
+            missing = f"{self._folder}: {error.strerror}"
+        if missing is None and free_mb >= floor_mb:
+            if self.no_room.is_set():
+                self.no_room.clear()
+                self._report(Event("keeping", "the disk has room for flagged patches again"))
+        elif not self.no_room.is_set():
+            self.no_room.set()
+            what = missing or (
+                f"{self._folder}: {free_mb} MB free, less than keeping.floor_mb = {floor_mb}; "
+                "the least useful pictures go, or free some space"
+            )
+            self._report(Event("not-keeping", f"{what}; judging goes on"))
 
     def _watch(self) -> None:
         """Look whether the model on probation does well."""
@@ -249,6 +284,9 @@ class Keeper:
             add_counts(db, item.frames.items())
             add_scores(db, item.scores.items())
             set_state(db, "loop", item.state)
+            if (event := follow_clock(db)) is not None:
+                add_event(db, event.kind, event.text)
+                self._said.append(event)
             begin_day(db, self._settings.review.shifts[0])
             for judging in item.judged:
                 note_judged(db, judging)
@@ -272,7 +310,8 @@ class Keeper:
             r = patch.region
             truth = frame.truth_at((r.x, r.y, r.width, r.height))
             db.execute(
-                "INSERT OR IGNORE INTO patches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO patches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET png = excluded.png WHERE png = x''",
                 [
                     patch.id, self._device, r.x, r.y, r.width, r.height, png, truth,
                     patch.fingerprint,

@@ -18,6 +18,7 @@ from camera.source import Event, Report, Source
 from config.errors import UserError
 from config.settings import Settings
 from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
+from device.housekeeper import Housekeeper
 from device.kls import score_bins
 from device.live import LiveWriter, Shown
 from device.model import Model
@@ -126,6 +127,7 @@ class InspectionLoop:
         self._parts: PartWork | None = None
         self._live = LiveWriter(settings)
         self._keeper = Keeper(settings, self._say)
+        self._housekeeper = Housekeeper(settings, self._say)
         source = (
             open_source(settings.camera, settings.recipe.classes, self._event)
             if make_source is None
@@ -166,6 +168,7 @@ class InspectionLoop:
             self._say(Event("store", str(error)))
         self._keeper.start()
         self._live.start()
+        self._housekeeper.start()
         began = looked = counted = time.monotonic()
         try:
             self._follow(db, first=True)
@@ -193,6 +196,7 @@ class InspectionLoop:
             if self._parts is not None:
                 self._parts.close()
             self._hand_over_counts("stopped")
+            self._housekeeper.close()
             self._keeper.close()
             self._live.close()
             self._book.close()
@@ -399,6 +403,8 @@ class InspectionLoop:
     def _say(self, event: Event) -> None:
         """Report what happened, also on the live page."""
         self._live.note(event)
+        if event.kind == "not-keeping":
+            self._housekeeper.wake()
         self._report(event)
 
     def _event(self, event: Event) -> None:

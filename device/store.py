@@ -35,6 +35,13 @@ from device.second_look import is_doubted, open_doubts
 _NAME = TypeAdapter(Name)
 STORE_FILE = "millsight.db"
 BUSY_TIMEOUT_S = 30.0
+PRAGMAS = (
+    "auto_vacuum = INCREMENTAL",  # of a new store: room can be given back without a rewrite
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "journal_size_limit = 33554432",  # a log that grew once need not stay large
+)
 
 
 def open_store(folder: Path) -> Database:
@@ -55,7 +62,7 @@ def open_store(folder: Path) -> Database:
     with explain_errors(path):
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
         try:
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            for pragma in PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
             db = Database(connection)
             _refuse_newer(db, path)
@@ -447,7 +454,7 @@ class LabelledPatches(NamedTuple):
 
 
 def labelled_patches(db: Database) -> LabelledPatches:
-    """Every patch with the class its last answer gave it.
+    """Every patch that has its picture, with the class its last answer gave it.
 
     Raises:
         UserError: a stored picture cannot be decoded.
@@ -457,7 +464,8 @@ def labelled_patches(db: Database) -> LabelledPatches:
         SELECT p.id, p.png, l.class FROM patches p
         JOIN labels l ON l.rowid =
             (SELECT max(rowid) FROM labels WHERE patch_id = p.id AND NOT repeat)
-        WHERE l.answer = 'class' ORDER BY p.id
+        WHERE l.answer = 'class' AND p.id NOT IN (SELECT patch_id FROM pictures_gone)
+        ORDER BY p.id
         """
     ).fetchall()
     images = [decode_png(png, patch_id) for patch_id, png, _ in rows]
@@ -486,8 +494,10 @@ def flags_of_cycle(
     ]
 
 
-def fingerprint_of(db: Database, patch_id: str) -> bytes:
+def fingerprint_of(db: Database, patch_id: str) -> bytes | None:
     """The fingerprint of a stored patch (`device.alike`), made where it was kept without one.
+
+    None: its picture has gone (`device.retention`).
 
     Raises:
         UserError: the stored picture cannot be decoded.
@@ -495,7 +505,7 @@ def fingerprint_of(db: Database, patch_id: str) -> bytes:
     png, print_ = db.execute(
         "SELECT png, fingerprint FROM patches WHERE id = ?", [patch_id]
     ).fetchone()
-    return print_ or fingerprint(decode_png(png, patch_id))
+    return print_ or (fingerprint(decode_png(png, patch_id)) if png else None)
 
 
 # --- pictures -------------------------------------------------------------------------------
