@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -197,6 +198,11 @@ def exchange_of(url: str | None, config: Path | None, folder: Path) -> Exchange:
 def touch_pages(site: Site, console: Console) -> Iterator[None]:
     """Serve the operators' page of every device, as on a shop floor."""
     pages = []
+
+    def end(_signal: int, _frame: object) -> None:
+        sys.exit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)  # or the pages would outlive a demo that is ended
     try:
         for name in site.devices:
             config = str(site.config(name))
@@ -211,6 +217,7 @@ def touch_pages(site: Site, console: Console) -> Iterator[None]:
         for page in pages:
             page.terminate()
             page.communicate()
+        signal.signal(signal.SIGTERM, before)
 
 
 def open_on_desktop(url: str) -> None:

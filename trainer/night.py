@@ -25,6 +25,7 @@ from trainer.checks import Finding, doubts, suspicious
 from trainer.classes import Classes
 from trainer.forecast import forecast
 from trainer.judge import Criterion, Judgement, judge_models
+from trainer.keys import signers
 from trainer.material import Material, prepare
 from trainer.merge import Merged, acknowledge_all, merge
 from trainer.networks import predict_log_probabilities
@@ -280,4 +281,4 @@ def ask_again(db: Database, settings: Settings, again: list[Doubt]) -> None:
     with exclusive(db):
         add_doubts(db, again)
     with open_place(settings.exchange) as place:
-        acknowledge_all(place, db)
+        acknowledge_all(place, db, signers(settings)("timestamp"))
