@@ -21,12 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camera.source import Event, Frame, Report
+from config.errors import UserError
 from config.settings import PATCH_SIZE, Region, Settings
 from device.clock import stamp
 from device.clock_watch import follow_clock
 from device.cycles import begin_day
-from device.disk import MB, free_bytes, missing_disk
+from device.disk import MB, free_bytes, missing_disk, need_disk
 from device.drift_log import EndedBlock, add_block
+from device.mend import is_damage, mend_and_report
 from device.parts import Part, add_part, choose_recipe
 from device.store import (
     STORE_FILE,
@@ -40,8 +42,10 @@ from device.store import (
     encode_png,
     explain_errors,
     open_store,
+    refuse_while_mending,
     set_state,
 )
+from device.swap_store import identity_of
 from device.update.probation import Judging, note_judged, watch
 
 WAITING_ITEMS = 64
@@ -139,6 +143,7 @@ class Keeper:
         self.no_room = threading.Event()
         """Set while the disk has less free space than the floor: no pictures are taken."""
         self._looked = -LOOK_S
+        self._suspected = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper")
 
     def start(self) -> None:
@@ -147,8 +152,16 @@ class Keeper:
         Raises:
             UserError: the store cannot be opened.
         """
-        self._db = open_store(self._folder)
+        self._open()
         self._thread.start()
+
+    def suspect(self) -> None:
+        """Somebody found the store damaged: it is looked at, and mended, with the next commit."""
+        self._suspected.set()
+
+    def _open(self) -> None:
+        self._db = open_store(self._folder)
+        self._identity = identity_of(self._folder)
 
     def put(self, item: Item) -> bool:
         """Hand something over to be stored; waits while the queue is full.
@@ -188,6 +201,8 @@ class Keeper:
         self._look_for_room()
         encoded = [self._encode(i) if isinstance(i, KeptFrame) else i for i in group]
         while (error := self._commit(encoded)) is not None:
+            if is_damage(error):
+                self._report(Event("store", f"{error}; it is mended now, and judging goes on"))
             if not self.paused.is_set():
                 self._report(Event("not-keeping", f"{error}; judging goes on"))
                 self.paused.set()
@@ -196,7 +211,7 @@ class Keeper:
                 text = f"{lost} flagged patches could not be stored before the end"
                 self._report(Event("not-kept", text))
                 return
-            self._closing.wait(RETRY_S)
+            self._closing.wait(RETRY_S if not is_damage(error) else 0.1)
         if self.paused.is_set():
             self.paused.clear()
             self._report(Event("keeping", "the disk takes flagged patches again"))
@@ -246,14 +261,39 @@ class Keeper:
 
     def _commit(self, group: Sequence[Encoded | Row]) -> Exception | None:
         """Store a group in one transaction; what went wrong, if anything did."""
-        self._said = []
         try:
+            self._follow_store()
+            self._said = []
             with explain_errors(self._folder / STORE_FILE), self._db.atomic():
                 for item in group:
                     self._insert(item)
+            self._refuse_another()  # what went into a store that is replaced goes into the next
         except Exception as error:  # noqa: BLE001 - reported; the loop must go on judging
+            if is_damage(error):
+                self._suspected.set()
             return error
         return None
+
+    def _follow_store(self) -> None:
+        """Have the store mended where it is suspected, and open it anew where another is there.
+
+        Raises:
+            UserError: it cannot be mended now, or somebody else is at it.
+        """
+        if self._suspected.is_set():
+            self._db.close()
+            mend_and_report(self._settings, self._report)
+            self._suspected.clear()
+            self._open()
+        elif identity_of(self._folder) != self._identity:
+            need_disk(self._settings)
+            self._db.close()
+            self._open()
+
+    def _refuse_another(self) -> None:
+        refuse_while_mending(self._folder)
+        if identity_of(self._folder) != self._identity:
+            raise UserError(f"{self._folder / STORE_FILE}: was replaced meanwhile")
 
     def _encode(self, kept: KeptFrame) -> Encoded:
         image = kept.frame.image
@@ -284,9 +324,9 @@ class Keeper:
             add_counts(db, item.frames.items())
             add_scores(db, item.scores.items())
             set_state(db, "loop", item.state)
-            if (event := follow_clock(db)) is not None:
-                add_event(db, event.kind, event.text)
-                self._said.append(event)
+            if (jumped := follow_clock(db)) is not None:
+                add_event(db, jumped.kind, jumped.text)
+                self._said.append(jumped)
             begin_day(db, self._settings.review.shifts[0])
             for judging in item.judged:
                 note_judged(db, judging)

@@ -26,7 +26,7 @@ OLD_COUNTS = {
     "counters": f"minute BETWEEN {CLOCK_OK_FROM_NS // MINUTE_NS} AND :ns / {MINUTE_NS}",
     "scores": f"hour BETWEEN {CLOCK_OK_FROM_NS // HOUR_NS} AND :ns / {HOUR_NS}",
 }
-"""The same for counts; those of a clock that was surely wrong stay: nobody knows how old they are."""
+"""The same for counts; those of a clock that was surely wrong stay: nobody knows their age."""
 
 
 def remove_old_rows(db: Database, settings: Settings) -> int:

@@ -17,7 +17,7 @@ from sqlite_utils import Database
 from config.settings import KeepRule, Settings
 from device.clock import stamp
 from device.disk import MB, free_bytes
-from device.exchange.push import MAY_GO
+from device.exchange.may_go import MAY_GO
 from device.store import exclusive, waiting
 
 BATCH = 100
@@ -85,8 +85,7 @@ class Scope:
 
 def used_bytes(db: Database) -> int:
     """What the store holds, without the pages that are free inside of its file."""
-    pages, free, size = (_pragma(db, name) for name in ("page_count", "freelist_count", "page_size"))
-    return (pages - free) * size
+    return (_pragma(db, "page_count") - _pragma(db, "freelist_count")) * _pragma(db, "page_size")
 
 
 def keep_in_bounds(db: Database, settings: Settings, *, ages: bool) -> Removed:
@@ -235,7 +234,8 @@ def _remove_patch(db: Database, patch_id: str) -> None:
 def _remove_picture(db: Database, patch_id: str) -> bool:
     """Empty the picture of an answered patch; False: it may not go."""
     changed = db.execute(
-        f"UPDATE patches AS p SET png = x'', fingerprint = NULL WHERE id = ? AND {MAY_GO}",  # noqa: S608
+        f"UPDATE patches AS p SET png = x'', fingerprint = NULL WHERE id = ? AND png != x'' "
+        f"AND {MAY_GO}",
         [patch_id],
     ).rowcount
     if changed:

@@ -26,14 +26,16 @@ from sqlite_utils import Database
 from config.document import to_toml
 from config.errors import UserError
 from config.settings import Name, Recipe, Settings
+from device import swap_store
 from device.alike import fingerprint
 from device.clock import stamp
 from device.model import Model
 from device.schema import migrations
 from device.second_look import is_doubted, open_doubts
+from device.swap_store import finish_swap, identity_of, is_mending
 
 _NAME = TypeAdapter(Name)
-STORE_FILE = "millsight.db"
+STORE_FILE = swap_store.STORE_FILE
 BUSY_TIMEOUT_S = 30.0
 PRAGMAS = (
     "auto_vacuum = INCREMENTAL",  # of a new store: room can be given back without a rewrite
@@ -59,7 +61,9 @@ def open_store(folder: Path) -> Database:
             f"{folder}: the data folder cannot be made: {error.strerror}; "
             "set device.data to a folder this user can write"
         ) from None
+    refuse_while_mending(folder)
     with explain_errors(path):
+        finish_swap(folder)  # that a power cut interrupted
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
         try:
             for pragma in PRAGMAS:
@@ -75,6 +79,34 @@ def open_store(folder: Path) -> Database:
             connection.close()
             raise
     return db
+
+
+def refuse_while_mending(folder: Path) -> None:
+    """Refuse to use a store that is being mended: what is written now would not be in the new one.
+
+    Raises:
+        UserError: it is.
+    """
+    if is_mending(folder):
+        raise UserError(
+            f"{folder / STORE_FILE}: it was damaged and is being mended; wait until it is"
+        )
+
+
+@contextmanager
+def staying_the_store(folder: Path) -> Iterator[None]:
+    """Make sure that what is done to a store before is in the store afterwards.
+
+    Raises:
+        UserError: it was taken for damaged meanwhile, and another one is or comes in its place; do
+            it again.
+    """
+    before = identity_of(folder)
+    refuse_while_mending(folder)
+    yield
+    refuse_while_mending(folder)
+    if identity_of(folder) != before:
+        raise UserError(f"{folder / STORE_FILE}: was replaced meanwhile; do it again")
 
 
 ADVICE = {
