@@ -4,10 +4,11 @@ The docstring under a key is its documentation everywhere: in `millsight config 
 `docs/settings.md` and in error messages. Units stand in the key's name (`_s`, `_fps`, `_px`).
 """
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from config.basics import PATCH_SIZE, Name, Section
 from config.camera import (
@@ -234,6 +235,22 @@ class Device(Section):
     `live.db` in `data`."""
 
 
+def _is_network(words: str) -> str:
+    """Words that are an address or a network.
+
+    Raises:
+        ValueError: they are not.
+    """
+    try:
+        ipaddress.ip_network(words)
+    except ValueError:
+        raise ValueError(f"{words!r} is no address or network, such as 10.0.0.0/24") from None
+    return words
+
+
+Network = Annotated[str, AfterValidator(_is_network)]
+
+
 class Review(Section):
     """The touch pages: live view, questions, today, models, people."""
 
@@ -246,6 +263,9 @@ class Review(Section):
         Field(default=[])
     )
     """Names and addresses under which browsers elsewhere reach the pages; others are refused."""
+    watchers: list[Network] = Field(default=[], max_length=100)
+    """Addresses or networks, such as `10.0.0.7` or `10.0.0.0/24`, that may read `/health` and
+    `/metrics` without a password; this machine always may."""
     operators: list[Name] = Field(default=["operator"], min_length=1, max_length=100)
     """Names that an operator taps to say who is answering; `millsight people pin` gives a PIN."""
     supervisors: list[Name] = Field(default=[], max_length=100)

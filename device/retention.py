@@ -29,6 +29,7 @@ YOUNG_LABELS = 1000
 SOME_MORE = 0.1
 """Share of the budget or floor that is freed beyond it, so that not every picture removes one."""
 
+MAY_EMPTY = f"id = ? AND png != x'' AND {MAY_GO}"
 FREE = """
     NOT EXISTS (SELECT 1 FROM labels WHERE patch_id = f.patch_id)
     AND NOT EXISTS (SELECT 1 FROM claims WHERE patch_id = f.patch_id)
@@ -234,8 +235,7 @@ def _remove_patch(db: Database, patch_id: str) -> None:
 def _remove_picture(db: Database, patch_id: str) -> bool:
     """Empty the picture of an answered patch; False: it may not go."""
     changed = db.execute(
-        f"UPDATE patches AS p SET png = x'', fingerprint = NULL WHERE id = ? AND png != x'' "
-        f"AND {MAY_GO}",
+        f"UPDATE patches AS p SET png = x'', fingerprint = NULL WHERE {MAY_EMPTY}",  # noqa: S608
         [patch_id],
     ).rowcount
     if changed:

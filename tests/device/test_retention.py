@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from config.errors import UserError
 from config.settings import Keeping, KeepRule, Settings
 from device.clock import Stamp, stamp
 from device.clock_watch import believe_clock, clock_is_doubtful, follow_clock
