@@ -183,6 +183,7 @@ class InspectionLoop:
         began = looked = counted = time.monotonic()
         try:
             self._follow_first()
+            self._hand_over_counts("running")
             if self._parts is not None:
                 self._parts.start(self._capture.adapt)
             for batch in self._capture.batches(FRAMES_AT_ONCE, IDLE_S):

@@ -183,6 +183,9 @@ class RecipeBook:
                 # The running model stays; without one the cold start goes on.
                 self._event(Event("model-refused", str(model)))
                 self._mend_model(db, one, now.model_id)
+                if wait and self._again:  # at the start: before the first plate is judged
+                    self._again = False
+                    return self._follow_one(db, one, wait=True)
             else:
                 taken = True
                 one.model = model.with_thresholds(one.settings.recipe.thresholds)

@@ -70,6 +70,11 @@ class Scope:
         found = ["1"]
         if self.reason:
             found.append("f.reason = :reason")
+            # What was kept for another reason too is bounded by that one.
+            found.append(
+                "NOT EXISTS (SELECT 1 FROM flags o "
+                "WHERE o.patch_id = f.patch_id AND o.reason != :reason)"
+            )
         if self.recipe or self.before_ns:
             found.append(
                 "EXISTS (SELECT 1 FROM frames r WHERE r.id = f.frame_id "
