@@ -83,8 +83,8 @@ def camera_frozen(bench: Bench, rng: random.Random) -> Outcome:
 
 
 def camera_wrong_size(bench: Bench, rng: random.Random) -> Outcome:
-    """The camera sends pictures of another size, in the middle of its stream."""
-    return _trick(bench, "small", rng.uniform(1, 1.5), "size")
+    """The camera is set to another size: its stream ends, and the next one has it."""
+    return _trick(bench, "small", rng.uniform(2.5, 3.5), "size")
 
 
 def killed(bench: Bench, rng: random.Random) -> Outcome:
@@ -207,7 +207,9 @@ FAULTS = {
     "camera-killed": Fault("camera's program killed", camera_killed, network_camera=True),
     "camera-hangs": Fault("camera hangs (SIGSTOP)", camera_hangs, network_camera=True),
     "camera-frozen": Fault("camera repeats a picture", camera_frozen, network_camera=True),
-    "camera-wrong-size": Fault("camera sends another size", camera_wrong_size, network_camera=True),
+    "camera-wrong-size": Fault(
+        "camera set to another size", camera_wrong_size, network_camera=True
+    ),
     "killed": Fault("device killed (SIGKILL)", killed),
     "out-of-memory": Fault("out of memory (cgroup limit)", out_of_memory),
     "disk-full": Fault("disk full (tmpfs to its last byte)", disk_full, own_disk=True),

@@ -32,11 +32,18 @@ def _encode(name: str) -> tuple[bytes, bytes]:
     ].tobytes()
 
 
+def _trick() -> str:
+    return TRICKS.read_text() if TRICKS.exists() else ""
+
+
 async def _parts() -> AsyncIterator[bytes]:
     names = (FOLDER / "served").read_text().split()
     last = b""
+    size = _trick() == "small"
     for number in itertools.count():
-        trick = TRICKS.read_text() if TRICKS.exists() else ""
+        trick = _trick()
+        if (trick == "small") != size:  # a camera that is set up anew ends its streams
+            return
         whole, small = _encode(names[number % len(names)])
         jpeg = last if trick == "freeze" and last else small if trick == "small" else whole
         last = jpeg

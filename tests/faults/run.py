@@ -27,7 +27,7 @@ def run_fault(name: str, times: int, seed: int, folder: Path) -> dict[str, Any]:
         if fault.own_disk:
             size = ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(data.parent)]
             subprocess.run(size, check=True)
-            stack.callback(subprocess.run, ["umount", str(data.parent)], check=True)
+            stack.callback(subprocess.run, ["umount", "-l", str(data.parent)], check=True)
         data.mkdir()
         bench = Bench(folder, data, build_shim(folder), network_camera=fault.network_camera)
         stack.enter_context(bench)
