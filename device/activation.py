@@ -1,6 +1,5 @@
 """Bringing a model into use: checked first, then switched to in one step."""
 
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from sqlite_utils import Database
 
 from config.errors import UserError
 from config.settings import PATCH_SIZE, Recipe, Settings
-from device.durable import flush_folder
+from device.durable import write_durably
 from device.model import Model, ModelMetadata, load_model, load_model_bytes, read_model_file
 from device.store import (
     STORE_FILE,
@@ -120,22 +119,3 @@ def measure_latency(model: Model) -> float:
         model.log_probabilities(patch)
         times.append(time.perf_counter() - began)
     return 1000 * statistics.median(times)
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a file so that after a power cut it is there whole, or not at all.
-
-    Raises:
-        OSError: the folder cannot be made or written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    flush_folder(path.parent)

@@ -15,8 +15,11 @@ from config.cli import Config
 from config.errors import UserError
 from config.load import load_settings
 from config.settings import Settings
+from device.upkeep_cli import backup, check, restore, tidy
 
 app = App(name="device", help="Inspect: run the loop, see its state, look at single images.")
+for command in (tidy, check, backup, restore):
+    app.command(command)
 
 
 class Lines:
@@ -53,12 +56,11 @@ def run(
         Print a line of JSON for every frame too.
     """
     from camera.source import Event  # noqa: PLC0415
+    from device.journal import reporter  # noqa: PLC0415
     from device.loop import FrameResult, InspectionLoop  # noqa: PLC0415
 
     say = Lines()
-
-    def report(event: Event) -> None:
-        say(f"{event.kind}: {event.text}")
+    report = reporter(say)
 
     def print_verdict(result: FrameResult) -> None:
         frame = result.captured.frame
@@ -81,10 +83,11 @@ def run(
     signal.signal(signal.SIGTERM, stop)
     summary = loop.run()
     counts = ", ".join(f"{name} {count}" for name, count in sorted(summary.verdicts.items()))
-    say(
-        f"ended: {summary.frames} frames ({counts or 'none'}), {summary.kept} flags kept, "
+    text = (
+        f"{summary.frames} frames ({counts or 'none'}), {summary.kept} flags kept, "
         f"{summary.frames_per_second:.1f} frames/s"
     )
+    report(Event("ended", text))
 
 
 @app.command
@@ -442,7 +445,12 @@ def label(patch: str, class_name: str, config: Config = None, *, operator: str) 
     operator
         Who answers.
     """
-    from device.store import add_label, classes_in_use, open_store  # noqa: PLC0415
+    from device.store import (  # noqa: PLC0415
+        add_label,
+        classes_in_use,
+        open_store,
+        staying_the_store,
+    )
 
     settings = load_settings(config)
     db = open_store(settings.device.data)
@@ -451,7 +459,8 @@ def label(patch: str, class_name: str, config: Config = None, *, operator: str) 
             f"{class_name}: no class of recipe {settings.recipe.name!r}; "
             f"its classes: {', '.join(classes)}"
         )
-    add_label(db, patch, class_name, operator)
+    with staying_the_store(settings.device.data):
+        add_label(db, patch, class_name, operator)
     db.close()
     print(f"{patch[:12]}: {class_name}")
 

@@ -223,7 +223,7 @@ def _save(site: Settings, name: str, text: str, operator: str) -> Path:
     Raises:
         UserError: it has a mistake, or cannot be written.
     """
-    from device.activation import write_durably  # noqa: PLC0415
+    from device.durable import write_durably  # noqa: PLC0415
     from device.parts import record_recipe  # noqa: PLC0415
     from device.store import open_store  # noqa: PLC0415
 

@@ -485,6 +485,22 @@ def m008_machine(db: Database) -> None:
 
 
 @migrations()
+def m009_retention(db: Database) -> None:
+    """Which pictures have gone, and what makes removing rows quick."""
+    for statement in f"""
+        CREATE TABLE pictures_gone ( -- patches whose answers remain and whose picture does not
+            patch_id TEXT PRIMARY KEY REFERENCES patches(id),
+            {STAMP}
+        ) STRICT, WITHOUT ROWID;
+        -- so that the keys which refer to a removed row are found without reading every row
+        CREATE INDEX skips_patch ON skips (patch_id);
+        CREATE INDEX answers_label ON answers (label_id);
+        CREATE INDEX answers_undoes ON answers (undoes) WHERE undoes IS NOT NULL
+    """.split(";\n"):
+        db.execute(statement)
+
+
+@migrations()
 def m010_platform(db: Database) -> None:
     """Where the time of a part went (`device.parts.Split`); the map of a scanned plate."""
     for statement in f"""

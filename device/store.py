@@ -26,15 +26,24 @@ from sqlite_utils import Database
 from config.document import to_toml
 from config.errors import UserError
 from config.settings import Name, Recipe, Settings
+from device import swap_store
 from device.alike import fingerprint
 from device.clock import stamp
 from device.model import Model
 from device.schema import migrations
 from device.second_look import is_doubted, open_doubts
+from device.swap_store import finish_swap, identity_of, is_mending
 
 _NAME = TypeAdapter(Name)
-STORE_FILE = "millsight.db"
+STORE_FILE = swap_store.STORE_FILE
 BUSY_TIMEOUT_S = 30.0
+PRAGMAS = (
+    "auto_vacuum = INCREMENTAL",  # of a new store: room can be given back without a rewrite
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "journal_size_limit = 33554432",  # a log that grew once need not stay large
+)
 
 
 def open_store(folder: Path) -> Database:
@@ -52,10 +61,12 @@ def open_store(folder: Path) -> Database:
             f"{folder}: the data folder cannot be made: {error.strerror}; "
             "set device.data to a folder this user can write"
         ) from None
+    refuse_while_mending(folder)
     with explain_errors(path):
+        finish_swap(folder)  # that a power cut interrupted
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
         try:
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            for pragma in PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
             db = Database(connection)
             _refuse_newer(db, path)
@@ -68,6 +79,34 @@ def open_store(folder: Path) -> Database:
             connection.close()
             raise
     return db
+
+
+def refuse_while_mending(folder: Path) -> None:
+    """Refuse to use a store that is being mended: what is written now would not be in the new one.
+
+    Raises:
+        UserError: it is.
+    """
+    if is_mending(folder):
+        raise UserError(
+            f"{folder / STORE_FILE}: it was damaged and is being mended; wait until it is"
+        )
+
+
+@contextmanager
+def staying_the_store(folder: Path) -> Iterator[None]:
+    """Make sure that what is done to a store before is in the store afterwards.
+
+    Raises:
+        UserError: it was taken for damaged meanwhile, and another one is or comes in its place; do
+            it again.
+    """
+    before = identity_of(folder)
+    refuse_while_mending(folder)
+    yield
+    refuse_while_mending(folder)
+    if identity_of(folder) != before:
+        raise UserError(f"{folder / STORE_FILE}: was replaced meanwhile; do it again")
 
 
 ADVICE = {
@@ -463,7 +502,7 @@ class LabelledPatches(NamedTuple):
 
 
 def labelled_patches(db: Database) -> LabelledPatches:
-    """Every patch with the class its last answer gave it.
+    """Every patch that has its picture, with the class its last answer gave it.
 
     Raises:
         UserError: a stored picture cannot be decoded.
@@ -473,7 +512,8 @@ def labelled_patches(db: Database) -> LabelledPatches:
         SELECT p.id, p.png, l.class FROM patches p
         JOIN labels l ON l.rowid =
             (SELECT max(rowid) FROM labels WHERE patch_id = p.id AND NOT repeat)
-        WHERE l.answer = 'class' ORDER BY p.id
+        WHERE l.answer = 'class' AND p.id NOT IN (SELECT patch_id FROM pictures_gone)
+        ORDER BY p.id
         """
     ).fetchall()
     images = [decode_png(png, patch_id) for patch_id, png, _ in rows]
@@ -502,8 +542,10 @@ def flags_of_cycle(
     ]
 
 
-def fingerprint_of(db: Database, patch_id: str) -> bytes:
+def fingerprint_of(db: Database, patch_id: str) -> bytes | None:
     """The fingerprint of a stored patch (`device.alike`), made where it was kept without one.
+
+    None: its picture has gone (`device.retention`).
 
     Raises:
         UserError: the stored picture cannot be decoded.
@@ -511,7 +553,7 @@ def fingerprint_of(db: Database, patch_id: str) -> bytes:
     png, print_ = db.execute(
         "SELECT png, fingerprint FROM patches WHERE id = ?", [patch_id]
     ).fetchone()
-    return print_ or fingerprint(decode_png(png, patch_id))
+    return print_ or (fingerprint(decode_png(png, patch_id)) if png else None)
 
 
 # --- pictures -------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from tuf.api.metadata import (
 
 from config.errors import UserError
 from config.settings import Settings
-from device.activation import write_durably
+from device.durable import write_durably
 from device.exchange.place import open_place
 from device.locks import one_at_a_time
 from device.update.client import METADATA, pin_root, role_of, root_path

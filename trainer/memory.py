@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from device.activation import write_durably
+from device.durable import write_durably
 from device.kls import Ints
 from trainer.networks import make_network
 from trainer.training import Trained, Training

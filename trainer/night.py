@@ -14,7 +14,7 @@ import torch
 from sqlite_utils import Database
 
 from config.settings import Settings
-from device.activation import write_durably
+from device.durable import write_durably
 from device.exchange.place import open_place
 from device.locks import one_at_a_time
 from device.second_look import Doubt, add_doubts

@@ -12,8 +12,9 @@ from typing import Any
 from sqlite_utils import Database
 
 from config.settings import Settings
-from device.activation import model_path, write_durably
+from device.activation import model_path
 from device.clock import stamp
+from device.durable import write_durably
 from device.model import Model, load_model
 from trainer.memory import Memory
 

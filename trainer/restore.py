@@ -8,7 +8,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from config.errors import UserError
 from config.settings import Settings
-from device.activation import write_durably
+from device.durable import write_durably
 from device.exchange.place import Place, open_place
 from device.locks import one_at_a_time
 from device.update.client import LARGEST_ROOT, METADATA, TARGETS, Refused

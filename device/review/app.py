@@ -21,6 +21,7 @@ from device.review.gate import Gate
 from device.review.guard import Guard, session_of
 from device.review.layout import stylesheet
 from device.review.messages import Message, TakeBack, Tap, check_tap
+from device.review.outside import outside_routes
 from device.review.pages import frame_jpeg, patch_png
 from device.review.people_pages import NetworkPassword, Secrets, people_routes, pin_routes
 from device.review.shell import FOLDER, Shell
@@ -88,6 +89,7 @@ def make_app(settings: Settings, host: str = "127.0.0.1") -> ASGIApp:
     app = Starlette(
         routes=[
             *style_routes(shell),
+            *outside_routes(desk),
             Route("/password", password.check, methods=["POST"]),
             Mount("", routes=guarded, middleware=[Middleware(Gate, desk=desk, ask=ask)]),
         ],

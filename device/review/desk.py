@@ -11,7 +11,9 @@ from sqlite_utils import Database
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from config.errors import UserError
 from config.settings import Settings
+from device.disk import missing_disk, need_disk
 from device.recipe_asking import RecipeAsking, patches_of
 from device.review import people, queue
 from device.review.alerts import alerts
@@ -30,6 +32,7 @@ from device.store import (
     record_settings,
     waiting,
 )
+from device.swap_store import identity_of, is_mending
 
 BUSY_TIMEOUT_MS = 1500
 """How long a request waits for a locked store before the page is told."""
@@ -70,10 +73,9 @@ class Desk:
             UserError: it cannot be opened.
         """
         self.settings = settings
-        self._db = open_store(settings.device.data)
+        need_disk(settings)
+        self._open()
         record_settings(self._db, settings)
-        self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        self._db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         self._waits: list[Question] = []
         self._waits_at: tuple[int | None, ...] | None = None
         self._thread = ThreadPoolExecutor(1, "review-store")
@@ -81,6 +83,13 @@ class Desk:
         self.recipe_asking = RecipeAsking(settings)
         self.heat = HeatMaps(settings)
         self.edition = edition_of(settings)
+
+    def _open(self) -> None:
+        self._identity = identity_of(self.settings.device.data)
+        self._db = open_store(self.settings.device.data)
+        self._identity = self._identity or identity_of(self.settings.device.data)
+        self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        self._db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
 
     async def work(self, task: Callable[[Database], T]) -> T:
         """Do something with the store.
@@ -98,10 +107,38 @@ class Desk:
 
     def _do(self, task: Callable[[Database], T]) -> T:
         try:
-            return task(self._db)
+            self._follow_store()
+            result = task(self._db)
+            # An answer counts only where the store it went into is still the store: while a
+            # damaged one is mended the page is told to come again with it.
+            self._refuse_while_mending()
         except BaseException:
             self._waits_at = None  # what was seen in a transaction that came to nothing
             raise
+        return result
+
+    def _refuse_while_mending(self) -> None:
+        data = self.settings.device.data
+        if is_mending(data) or identity_of(data) != self._identity:
+            raise HTTPException(503, "damaged")
+
+    def _follow_store(self) -> None:
+        """Open the store anew where another file took its place.
+
+        Raises:
+            HTTPException: 503, it is being mended, its disk is away, or it cannot be opened.
+        """
+        data = self.settings.device.data
+        if not is_mending(data) and identity_of(data) == self._identity:
+            return
+        if is_mending(data) or missing_disk(self.settings):
+            raise HTTPException(503, "damaged")
+        self._db.close()
+        self._waits_at = None
+        try:
+            self._open()
+        except UserError:
+            raise HTTPException(503, "damaged") from None
 
     def waits(self, db: Database) -> list[Question]:
         """What waits for an answer, ranked anew only where something has come since."""

@@ -1,6 +1,7 @@
 """The live page: the verdict of now, large; the last frames; and how machine and box are."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
@@ -11,17 +12,21 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from config.settings import Settings
+from device.clock_watch import clock_is_doubtful
+from device.disk import missing_disk
 from device.drift_log import alarms
 from device.live import LiveState, live_path, read_frame, read_live
 from device.review.alerts import free_space_mb
 from device.review.desk import Desk
 from device.review.shell import Shell
-from device.store import Limits, in_force, waiting
+from device.store import Limits, get_state, in_force, waiting
 
 LOOK_EVERY_S = 0.25
 FACTS_EVERY_S = 3.0
 PING_EVERY_S = 10.0
 MOST_WATCHERS = 16
+SAID_FOR_S = 86_400.0
+"""So long the page says that the store was mended."""
 
 
 class Facts(NamedTuple):
@@ -40,6 +45,9 @@ class Facts(NamedTuple):
     """Whether that is too little."""
     drift: str | None = None
     """Kind of the latest alarm that lasts."""
+    trouble: str | None = None
+    """What else is wrong with the box: `disk` (not mounted), `mended` (the store, lately), or
+    `clock` (not to be believed)."""
 
 
 def facts_of(db: Database, settings: Settings, limits: Mapping[str, Limits]) -> Facts:
@@ -60,7 +68,18 @@ def facts_of(db: Database, settings: Settings, limits: Mapping[str, Limits]) -> 
         free_mb=free_mb,
         low=free_mb < settings.keeping.low_disk_mb,
         drift=lasting[0].kind if lasting else None,
+        trouble=trouble_of(db, settings),
     )
+
+
+def trouble_of(db: Database, settings: Settings) -> str | None:
+    """The end of the key of the text that says what is wrong with the box; None: nothing is."""
+    if missing_disk(settings) is not None:
+        return "disk"
+    mended = get_state(db, "mended")
+    if mended is not None and abs(time.time_ns() - mended["wall_ns"]) < SAID_FOR_S * 1e9:
+        return "mended"
+    return "clock" if clock_is_doubtful(db) else None
 
 
 def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:

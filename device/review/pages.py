@@ -59,9 +59,9 @@ def guesses(log_probabilities: str | None, classes: list[str]) -> list[str]:
 
 
 def patch_png(db: Database, patch_id: str) -> bytes | None:
-    """The picture of a patch, or None."""
+    """The picture of a patch; None: there is none, or it has gone (`device.retention`)."""
     row = db.execute("SELECT png FROM patches WHERE id = ?", [patch_id]).fetchone()
-    return None if row is None else row[0]
+    return row[0] or None if row else None
 
 
 def frame_jpeg(db: Database, frame_id: str, patch_id: str) -> bytes | None:

@@ -95,6 +95,7 @@ def claim_repeat(
                 AND l.number = (SELECT max(rowid) FROM labels WHERE patch_id = l.patch_id)
                 AND EXISTS (SELECT 1 FROM flags WHERE patch_id = l.patch_id)
                 AND NOT EXISTS (SELECT 1 FROM second_looks WHERE label_id = l.id)
+                AND NOT EXISTS (SELECT 1 FROM pictures_gone WHERE patch_id = l.patch_id)
             ORDER BY l.id
             """,
             [REPEATS_FROM, operator],

@@ -20,8 +20,8 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from config.errors import UserError
 from config.settings import Settings
-from device.activation import write_durably
 from device.clock import CLOCK_OK_FROM_NS
+from device.durable import write_durably
 from device.exchange.place import Missing, Place, TooLarge, Unreachable
 
 METADATA, TARGETS = "metadata", "targets"

@@ -7,7 +7,8 @@ from sqlite_utils import Database
 
 from config.errors import UserError
 from config.settings import Settings
-from device.activation import activate, check_recipe, model_path, write_durably
+from device.activation import activate, check_recipe, model_path
+from device.durable import write_durably
 from device.exchange.place import Place
 from device.locks import one_at_a_time
 from device.model import LARGEST_BYTES, Model, load_model, load_model_bytes

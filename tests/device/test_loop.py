@@ -426,6 +426,7 @@ def test_a_full_disk_pauses_keeping_but_not_judging(
 ) -> None:
     monkeypatch.setattr("device.keeper.RETRY_S", 0.05)
     settings = change(settings, "device", data=small_disk / "data")
+    settings = change(settings, "keeping", floor_mb=0)  # to the very end of the disk
     settings = change(settings, "asking", cold_start=1000)
     settings = change(settings, "camera", quality=Quality(frozen_after=0))
     many = [np.roll(plate, shift, axis=1) for shift in range(4) for plate in plates]
@@ -449,6 +450,7 @@ def test_keeping_goes_on_when_the_disk_has_room_again(
 ) -> None:
     monkeypatch.setattr("device.keeper.RETRY_S", 0.05)
     settings = change(settings, "device", data=small_disk / "data")
+    settings = change(settings, "keeping", floor_mb=0)  # to the very end of the disk
     settings = change(settings, "asking", cold_start=1000)
     resumed = threading.Event()
     kinds: list[str] = []

@@ -12,7 +12,7 @@ from camera.milled_steel import CLASSES
 from config.errors import UserError
 from config.settings import FolderSource, Recipe, Settings
 from device.activation import activate, check_recipe
-from device.exchange.push import patches_that_may_go
+from device.exchange.may_go import patches_that_may_go
 from device.loop import InspectionLoop
 from device.review import queue
 from device.second_look import Doubt, add_doubts, is_doubted

@@ -11,7 +11,8 @@ from securesystemslib.signer import CryptoSigner
 
 from config.settings import Settings
 from device.exchange.acknowledgement import Acknowledgement, NotTrusted, Refusal, seal, unseal
-from device.exchange.push import patches_that_may_go, push
+from device.exchange.may_go import patches_that_may_go
+from device.exchange.push import push
 from device.store import open_store
 from device.update.sync import models_line
 from tests.filled import answer, device_settings, fill
