@@ -4,6 +4,7 @@ import shutil
 import time
 from typing import Any
 
+from config.recipes import load_recipes
 from config.settings import Settings
 from device.live import live_path, read_live
 from device.store import STORE_FILE, explain_errors, get_state, in_force, open_store, waiting
@@ -36,7 +37,7 @@ def device_status(settings: Settings) -> dict[str, Any]:
             for name in ("frames", "patches", "flags", "labels")
         }
         loop = get_state(db, "loop")
-        questions = len(waiting(db, settings.asking.k, settings.asking.cold_start))
+        questions = len(waiting(db, load_recipes(settings).quotas))
     db.close()
     if loop and loop["activity"] == "running":
         live = read_live(live_path(settings), watching=False).loop
