@@ -370,7 +370,8 @@ class Trainer(Section):
     golden: Path | None = Field(default=None, strict=False)
     """Folder of class folders that no model ever learns from and every new model is judged on. The
     first night takes a copy, which is what counts from then on; `millsight trainer freeze` takes
-    what has changed as its next version. Relative paths start at the settings file."""
+    what has changed as its next version. Other recipes name theirs in their own files. Relative
+    paths start at the settings file."""
     least_golden: int = Field(default=30, ge=1, le=1000000)
     """Patches a model must be judged on, golden ones and new audits together, to go out."""
     least_accuracy: float = Field(default=0.7, ge=0, le=1)

@@ -252,13 +252,13 @@ class Keeper:
             self._report(Event("not-keeping", f"{what}; judging goes on"))
 
     def _watch(self) -> None:
-        """Look whether the model on probation does well."""
+        """Look whether the models on probation do well."""
         try:
-            event = watch(self._db, self._settings)
+            events = watch(self._db, self._settings)
         except sqlite3.Error as error:
             self._report(Event("store", f"the probation is looked at later: {error}"))
             return
-        if event is not None:
+        for event in events:
             self._report(event)
 
     def _commit(self, group: Sequence[Encoded | Row]) -> Exception | None:

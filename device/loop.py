@@ -154,7 +154,7 @@ class InspectionLoop:
         self._scores: Counter[Scored] = Counter()
         self._defects = RateLimit(settings.keeping.defects_per_minute)
         self._wrong_sizes: set[tuple[str, tuple[int, ...]]] = set()
-        self._judging: list[Judging] = []
+        self._judging: dict[tuple[str, str], Judging] = {}
         self._plates = PlateMaps()
         self._handed_over = time.monotonic()
         self._unclean: Event | None = None
@@ -329,8 +329,9 @@ class InspectionLoop:
             patches = good[0] if len(good) == 1 else np.concatenate(good)
             judged = judge(model, patches, maps=scanned)
             judged_ns = time.monotonic_ns()
-            self._judging_of(model).seconds += time.perf_counter() - began
-            self._judging_of(model).patches += len(judged.predicted)
+            judging = self._judging_of(one, model)
+            judging.seconds += time.perf_counter() - began
+            judging.patches += len(judged.predicted)
             bins = score_bins(judged.scores)
             one.bins.update(zip(judged.predicted.tolist(), bins.tolist(), strict=True))
             # Python's own numbers: for the few patches of a frame they are faster than arrays.
@@ -351,7 +352,7 @@ class InspectionLoop:
                 continue
             part = slice(stop, stop := stop + len(cut.regions))
             verdict, index = frame_verdict(predicted[part], unsure[part], model.passes)
-            noted = self._judging_of(model)
+            noted = self._judging_of(one, model)
             noted.frames += 1
             noted.unsure += verdict == "unsure"
             name = model.metadata.classes[index] if index >= 0 else None
@@ -476,11 +477,12 @@ class InspectionLoop:
         if self._on_frame is not None:
             self._on_frame(FrameResult(captured, verdict, fault or name))
 
-    def _judging_of(self, model: Model) -> Judging:
-        """What was judged with the present model since the counts were handed over."""
-        if not self._judging or self._judging[-1].model_id != model.id:
-            self._judging.append(Judging(model.id))
-        return self._judging[-1]
+    def _judging_of(self, one: Loaded, model: Model) -> Judging:
+        """What was judged by a recipe with a model since the counts were handed over."""
+        key = one.key, model.id
+        if key not in self._judging:
+            self._judging[key] = Judging(*key)
+        return self._judging[key]
 
     def _gather_scores(self, one: Loaded) -> None:
         """Put the scores counted so far down to the present hour, model and part."""
@@ -490,7 +492,7 @@ class InspectionLoop:
         classes = one.model.metadata.classes
         for (c, number), patches in one.bins.items():
             self._scores[hour, one.model.id, classes[c], one.now.part, number] += patches
-            self._judging_of(one.model).mix[classes[c]] += patches
+            self._judging_of(one, one.model).mix[classes[c]] += patches
         one.bins.clear()
 
     def _hand_over_counts(self, activity: str) -> None:
@@ -510,10 +512,11 @@ class InspectionLoop:
         }
         # Else count on until the disk has room.
         now = time.monotonic()
-        if self._judging:
-            self._judging[-1].elapsed += now - self._handed_over
-        if self._keeper.put(Counts(self._counts, self._scores, state, self._judging)):
-            self._counts, self._scores, self._judging = Counter(), Counter(), []
+        judged = list(self._judging.values())
+        for judging in judged:
+            judging.elapsed += now - self._handed_over
+        if self._keeper.put(Counts(self._counts, self._scores, state, judged)):
+            self._counts, self._scores, self._judging = Counter(), Counter(), {}
         self._handed_over = now
 
     def _say(self, event: Event) -> None:

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from sqlite_utils import Database
 
+from config.recipes import load_recipes
 from config.settings import Settings
 from device.backup import STATE as BACKUP_STATE
 from device.clock_watch import clock_is_doubtful, count_jumps
@@ -127,8 +128,7 @@ class _Device(Collector):
             "JOIN batches b ON b.sequence = s.batch WHERE b.state = 'acknowledged')"
         ).fetchone()[0]
         yield _gauge("labels_unacknowledged", "Answers that the trainer has not.", unsent)
-        asking = self._settings.asking
-        waits = len(waiting(db, asking.k, asking.cold_start))
+        waits = len(waiting(db, load_recipes(self._settings).quotas))
         yield _gauge("questions_waiting", "Questions without an answer.", waits)
         events = CounterMetricFamily("millsight_events", "What happened, by kind.", labels=["kind"])
         for kind, count in db.execute("SELECT kind, count(*) FROM events GROUP BY kind"):

@@ -146,12 +146,12 @@ class RecipeBook:
         except UserError as error:
             self._event(Event("store", str(error)))
         loaded = {}
-        for name, settings in recipes.all().items():
+        for under in recipes.each():
+            name, settings, key = under.name, under.settings, under.key
             old = self.named(name)
             if old is not None and old.settings == settings:
                 loaded[name] = old
                 continue
-            key = "" if settings is self._site else name
             cycle = in_force(db, key).cycle or _first_cycle(db, key)
             asker = Asker(settings, db, cycle)
             watch = Watch(settings.drift, settings.recipe)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
+from config.recipes import load_recipes
 from config.settings import KeepRule, Settings
 from device.clock import stamp
 from device.disk import MB, free_bytes
@@ -198,8 +199,7 @@ def _scope_bytes(db: Database, scope: Scope) -> int:
 
 def _candidates(db: Database, settings: Settings, scope: Scope) -> Iterator[str]:
     """Ids of patches that may go, in their order; a few thousand of each kind."""
-    asking = settings.asking
-    waits = [question.patch_id for question in waiting(db, asking.k, asking.cold_start)]
+    waits = [question.patch_id for question in waiting(db, load_recipes(settings).quotas)]
     asked = set(waits)
     for kind, order in (
         ("f.alike IS NOT NULL", "f.id"),

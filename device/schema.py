@@ -529,3 +529,24 @@ def m010_platform(db: Database) -> None:
         CREATE INDEX plates_lot ON plates (lot, part)
     """.split(";\n"):
         db.execute(statement)
+
+
+@migrations()
+def m012_refused_by_recipe(db: Database) -> None:
+    """A model is refused for one recipe; another one's channel may hold the same file."""
+    statements = f"""
+        CREATE TABLE refused_by_recipe ( -- models that are not taken from the exchange
+            model_id TEXT NOT NULL,
+            recipe TEXT NOT NULL,  -- '' for that of the settings file, else its name
+            reason TEXT NOT NULL,
+            {STAMP},
+            PRIMARY KEY (model_id, recipe)
+        ) STRICT;
+        INSERT INTO refused_by_recipe
+            SELECT model_id, '', reason, wall_ns, monotonic_ns, boot_id, clock_ok FROM refused
+            ORDER BY rowid;
+        DROP TABLE refused;
+        ALTER TABLE refused_by_recipe RENAME TO refused
+    """  # noqa: S608 - our own words
+    for statement in statements.split(";\n"):
+        db.execute(statement)

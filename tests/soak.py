@@ -116,7 +116,7 @@ def summary(samples: list[dict[str, float]], warm_up_s: float) -> dict[str, Any]
 def answer_and_push(settings: Settings, most: int) -> int:
     """Answer some questions as an operator would, push them, and let the trainer acknowledge."""
     db = open_store(settings.device.data)
-    asked = waiting(db, settings.asking.k, settings.asking.cold_start)[:most]
+    asked = waiting(db, {"": (settings.asking.k, settings.asking.cold_start)})[:most]
     for question in asked:
         add_label(db, question.patch_id, question.predicted or CLASSES[0], "anna")
     start_cycle(db, "soak")

@@ -133,12 +133,11 @@ def page_routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
         person = await desk.person(request)
         if person is None:
             return RedirectResponse("/people", 303)
-        classes = await desk.work(lambda db: classes_in_use(db, settings.recipe))
-        shell.make_room(len(classes))
+        kinds = await desk.work(desk.kinds)
+        shell.make_room(max(len(kind["classes"]) for kind in kinds.values()), desk.recipes)
         layout = shell.layout
         shared = {
-            "classes": classes,
-            "passing": settings.recipe.pass_classes,
+            "recipes": kinds,
             "dim_after_s": settings.review.dim_after_s,
             "room": {
                 "answers": len(layout.answers),
@@ -163,8 +162,7 @@ def talk_routes(desk: Desk) -> list[BaseRoute]:
 
     async def answers(request: Request) -> Response:
         tap, cookie = await Tap.read(request, desk.key), session_of(request)
-        recipe = desk.settings.recipe
-        check_tap(tap, await desk.work(lambda db: classes_in_use(db, recipe)))
+        check_tap(tap, await desk.work(lambda db: classes_in_use(db, desk.under(db, tap.patch))))
         reply = await desk.work(lambda db: desk.answer(db, cookie, tap))
         return JSONResponse(reply, 409 if reply["outcome"] == "late" else 200)
 

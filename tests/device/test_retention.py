@@ -110,7 +110,7 @@ def test_the_last_answers_keep_their_pictures(filled: Settings) -> None:
 
 def test_questions_that_wait_go_last_of_all(filled: Settings) -> None:
     db = open_store(filled.device.data)
-    waits = [q.patch_id for q in waiting(db, 100, 20)]
+    waits = [q.patch_id for q in waiting(db, {"": (100, 20)})]
     assert waits
     total = db.execute("SELECT count(*) FROM patches").fetchone()[0]
     first = []

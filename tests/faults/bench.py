@@ -240,7 +240,7 @@ class Bench:
                 db.execute("PRAGMA busy_timeout = 500")
                 if next(turns) % 5 == 4:  # what has no answer is flagged again
                     start_cycle(db, "bench")
-                for question in waiting(db, 300, 20)[:1]:
+                for question in waiting(db, {"": (300, 20)})[:1]:
                     with staying_the_store(self.data):
                         add_label(db, question.patch_id, CLASSES[1], "anna")
                     with self._changed:
