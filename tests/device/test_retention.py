@@ -144,6 +144,10 @@ def test_a_budget_is_kept_and_the_file_shrinks(filled: Settings) -> None:
 def test_a_rule_bounds_one_reason_only(filled: Settings) -> None:
     db = open_store(filled.device.data)
     db.execute("UPDATE frames SET clock_ok = 1, wall_ns = ?", [stamp().wall_ns - 40 * DAY_NS])
+    db.execute(  # spot checks that nothing else was asked for
+        "DELETE FROM flags WHERE reason != 'audit' AND cycle = 2 AND patch_id IN "
+        "(SELECT patch_id FROM flags WHERE reason = 'audit' AND cycle = 2)"
+    )
     keeping = Keeping(rules=[KeepRule(reason="audit", days=30)], floor_mb=0)
     settings = filled.model_copy(update={"keeping": keeping})
     audits = (
