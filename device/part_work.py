@@ -214,10 +214,12 @@ class PartWork:
         return Prepared(one.name, one.settings.recipe.frames_per_part, switched)
 
     def _switch(self, one: Loaded, who: str) -> bool:
-        """Bring a recipe into force; False: it was."""
+        """Bring a recipe into force; whether pictures from before are of no use for it."""
+        before = self._book.now.settings.camera
         if not self._book.switch(one.name):
             return False
         self._adapt(one.settings.camera)
         self.machine.tell(index=one.settings.recipe.index, patterns=self._book.patterns())
         self._keeper.put(RecipeChosen(one.name, who))
-        return True
+        camera = one.settings.camera
+        return before.model_copy(update={"quality": camera.quality}) != camera
