@@ -75,6 +75,11 @@ def parse_settings(data: Mapping[str, Any], file: Path) -> Settings:
     device = device.model_copy(update=folders)
     if device.live is not None:
         device = device.model_copy(update={"live": base / device.live})
+    if device.must_be_mount is not None:
+        device = device.model_copy(update={"must_be_mount": base / device.must_be_mount})
+    backup = settings.backup
+    if backup.folder is not None:
+        backup = backup.model_copy(update={"folder": base / backup.folder})
     trainer = settings.trainer.model_copy(update={"data": device.data / settings.trainer.data})
     exchange = anchored(settings.exchange, base, device.data)
     if trainer.golden is not None:
@@ -95,6 +100,7 @@ def parse_settings(data: Mapping[str, Any], file: Path) -> Settings:
     return settings.model_copy(
         update={
             "device": device,
+            "backup": backup,
             "camera": camera,
             "trainer": trainer,
             "exchange": exchange,

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
+from config.recipes import Recipes, Under
 from device.clock import stamp
 from device.store import add_action, exclusive
 
@@ -112,6 +113,13 @@ def chosen_recipe(db: Database, *, people_only: bool = False) -> tuple[int, str 
         [people_only],
     ).fetchone()
     return (0, None) if row is None else (row[0], row[1])
+
+
+def recipe_in_force(db: Database, recipes: Recipes) -> Under:
+    """The recipe that was chosen last, or that of the settings file."""
+    chosen = chosen_recipe(db)[1]
+    found = next((under for under in recipes.each() if under.name == chosen), None)
+    return found or recipes.under(None)
 
 
 def record_recipe(db: Database, recipe: str, toml: str, who: str) -> bool:

@@ -4,11 +4,11 @@ import shutil
 import time
 from typing import Any
 
+from config.recipes import load_recipes
 from config.settings import Settings
 from device.latency import as_json as latency_json
 from device.latency import latest
 from device.live import live_path, read_live
-from device.recipe_asking import RecipeAsking
 from device.store import STORE_FILE, explain_errors, get_state, in_force, open_store, waiting
 
 
@@ -40,8 +40,7 @@ def device_status(settings: Settings) -> dict[str, Any]:
         }
         loop = get_state(db, "loop")
         took = latest(db)
-        limits = RecipeAsking(settings).limits()
-        questions = len(waiting(db, settings.asking.k, settings.asking.cold_start, limits))
+        questions = len(waiting(db, load_recipes(settings).quotas))
     db.close()
     if loop and loop["activity"] == "running":
         live = read_live(live_path(settings), watching=False).loop

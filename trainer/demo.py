@@ -26,6 +26,7 @@ from rich.console import Console
 
 from config.errors import UserError
 from config.load import load_settings
+from config.recipes import Recipes
 from config.settings import Exchange, Settings
 from device.activation import model_path
 from device.model import load_model
@@ -324,16 +325,16 @@ def answer_questions(settings: Settings, patience_s: float) -> int:
     the ground truth.
     """
     db = open_store(settings.device.data)
-    asking = settings.asking
-    count = left = len(waiting(db, asking.k, asking.cold_start))
+    quotas = Recipes(settings).quotas
+    count = left = len(waiting(db, quotas))
     last = time.monotonic()
     while left and time.monotonic() - last < patience_s:
         time.sleep(0.2)
-        before, left = left, len(waiting(db, asking.k, asking.cold_start))
+        before, left = left, len(waiting(db, quotas))
         if left != before:
             last = time.monotonic()
     with db.atomic():
-        for question in waiting(db, asking.k, asking.cold_start):
+        for question in waiting(db, quotas):
             truth = truth_of(db, question.patch_id)
             assert truth is not None, "demo frames all have a known class"
             add_label(db, question.patch_id, truth, OPERATOR)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from config.recipes import Recipes
 from device import lots
 from device.estimate import LEAST, accuracy
 from device.review.charts import number, percent
@@ -27,8 +28,8 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
 
     async def report(request: Request) -> Response:
         page = page_number(request.query_params)
-        k = desk.settings.asking.k
-        found = await desk.work(lambda db: read_report(db, request.path_params["lot"], page, k))
+        lot, recipes = request.path_params["lot"], desk.recipes
+        found = await desk.work(lambda db: read_report(db, lot, page, recipes))
         if found is None:
             raise HTTPException(404)
         return shell.render(
@@ -55,7 +56,7 @@ def cells_of(db: Database, count: int, skip: int, _t: dict[str, str]) -> list[Ce
     ]
 
 
-def read_report(db: Database, lot_id: int, page: int, k: int) -> dict[str, Any] | None:
+def read_report(db: Database, lot_id: int, page: int, recipes: Recipes) -> dict[str, Any] | None:
     """All that a page of a report shows; None: there is no such lot.
 
     Pictures, questions and audit trail go on from page to page; the rest is on every one.
@@ -85,11 +86,22 @@ def read_report(db: Database, lot_id: int, page: int, k: int) -> dict[str, Any] 
         "acts": lots.acts(db, begin, end, start),
         "models": lots.used_models(db, frames.models),
         "accuracies": {
-            model: accuracy(db, model, k, part=lot.part, lot=lot.lot, per_class=False)
+            model: accuracy(
+                db, model, k_of(db, model, recipes), part=lot.part, lot=lot.lot, per_class=False
+            )
             for model in frames.models
         },
         "configurations": lots.settings_between(db, begin, end),
     }
+
+
+def k_of(db: Database, model_id: str, recipes: Recipes) -> int:
+    """`asking.k` of the recipe that a model was used for."""
+    row = db.execute(
+        "SELECT recipe FROM activations WHERE model_id = ? ORDER BY id DESC LIMIT 1", [model_id]
+    ).fetchone()
+    found = None if row is None else recipes.keyed(row[0])
+    return (found or recipes.under(None)).settings.asking.k
 
 
 def minute(ns: int) -> str:

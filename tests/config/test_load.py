@@ -40,8 +40,8 @@ def mistake(tmp_path: Path, text: str) -> str:
 MISTAKES = {
     # unknown keys and tables
     "inspector = 1": "inspector: unknown key; "
-    "known keys: device, camera, recipe, asking, keeping, drift, machine, plant, review, trainer, "
-    "exchange, update",
+    "known keys: device, camera, recipe, asking, keeping, backup, drift, machine, plant, review, "
+    "trainer, exchange, update",
     "kamera.x = 1": "kamera: unknown key; did you mean 'camera'?",
     "[recipes]\nname = 'x'": "recipes: unknown key; did you mean 'recipe'?",
     "[camera]\nsorce = 'folder'": "camera.sorce: unknown key; did you mean 'source'?",

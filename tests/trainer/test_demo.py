@@ -163,7 +163,7 @@ def test_what_people_answer_counts_and_the_ground_truth_gives_the_rest(
         db = open_store(tmp_path / "demo/box-1")
         while (get_state(db, "loop") or {}).get("activity") != "stopped":  # the day goes on
             time.sleep(0.1)
-        add_label(db, waiting(db, 1, 3)[0].patch_id, "worse", "anna")
+        add_label(db, waiting(db, {"": (1, 3)})[0].patch_id, "worse", "anna")
         db.close()
 
     person = threading.Thread(target=answer_one)

@@ -11,9 +11,10 @@ from securesystemslib.signer import CryptoSigner
 
 from config.settings import Settings
 from device.exchange.acknowledgement import Acknowledgement, NotTrusted, Refusal, seal, unseal
-from device.exchange.push import patches_that_may_go, push
+from device.exchange.may_go import patches_that_may_go
+from device.exchange.push import push
 from device.store import open_store
-from device.update.sync import models_line
+from device.update.sync import models_lines
 from tests.filled import answer, device_settings, fill
 from trainer.keys import make_keys, replace_keys, signers
 from trainer.merge import merge
@@ -114,12 +115,12 @@ def test_one_for_another_device_is_not_taken(box: Settings) -> None:
 
 def test_a_replaced_key_is_followed(box: Settings, tmp_path: Path) -> None:
     merge(box)
-    models_line(box)
+    list(models_lines(box))
     old = file_of(box).read_bytes()
     replace_keys(box, ["timestamp"], tmp_path / "stick")
     merge(box)  # nothing new but the key
     assert push(box).acknowledged == 0, "the device has not seen the new root yet"
-    models_line(box)
+    list(models_lines(box))
     assert push(box).acknowledged == 1
     file_of(box).write_bytes(old)
     assert "not trusted" in push(box).refused[0], "the old key is no longer believed"

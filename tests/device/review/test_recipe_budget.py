@@ -7,7 +7,7 @@ from device.review.desk import Desk
 from device.review.messages import Message
 from device.store import add_answer, open_store, start_cycle
 from tests.device.review.conftest import HOLDER, copied
-from tests.device.test_recipe_asking import CLASSES, ask
+from tests.device.test_recipe_budget import CLASSES, ask
 
 
 def test_the_page_is_asked_about_other_recipes_then(asking: Settings, tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
+from config.recipes import load_recipes
 from config.settings import Settings
 from device.clock import stamp
-from device.recipe_asking import RecipeAsking, patches_of
+from device.recipe_budget import recipes_spent
 from device.store import add_answer, open_store, start_cycle, waiting
 
 CLASSES = 'classes = ["clean", "patch", "pitted_surface", "scratch"]\n'
@@ -53,19 +54,18 @@ def test_a_recipe_asks_no_more_than_its_own_budget(site: Settings) -> None:
     of_site = ask(db, site.recipe.name, 9, 1)
     start_cycle(db, "first use", "ring")
     of_ring = ask(db, "ring", 9, 2)
-    asking = RecipeAsking(site)
-    waits = waiting(db, site.asking.k, site.asking.cold_start, asking.limits())
+    recipes = load_recipes(site)
+    waits = waiting(db, recipes.quotas)
     found = {q.patch_id for q in waits}
     assert found == {*of_site[:4], *of_ring[:7]}, "each by its own quota"
-    assert asking.spent(db) == []
+    assert recipes_spent(db, recipes) == set()
     add_answer(db, of_site[0], "class", "scratch", "Anna")
     add_answer(db, of_ring[0], "class", "scratch", "Anna")
-    assert asking.spent(db) == []
+    assert recipes_spent(db, recipes) == set()
     add_answer(db, of_ring[1], "class", "scratch", "Anna")
-    assert asking.spent(db) == ["ring"]
-    assert patches_of(db, ["ring"]) == set(of_ring)
+    assert recipes_spent(db, recipes) == {"ring"}
     add_answer(db, of_ring[1], "undone", None, "Anna")
-    assert asking.spent(db) == [], "one that was taken back does not count"
+    assert recipes_spent(db, recipes) == set(), "one that was taken back does not count"
     file.write_text(f"[recipe]\n{CLASSES}[asking]\nlabels_per_shift = 1\n")
-    assert asking.spent(db) == ["ring"], "a changed file is read again"
+    assert recipes_spent(db, load_recipes(site)) == {"ring"}
     db.close()
