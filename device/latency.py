@@ -9,6 +9,8 @@ from sqlite_utils import Database
 from device.machine.codes import Code
 from device.parts import Part, last_part, parts_after
 
+NEAR = 0.8
+"""An answer that took more than this share of the deadline is near it."""
 LATEST = 1000
 """So many of the latest parts are looked at."""
 STEPS = ("grab", "prepare", "infer", "decide", "answer")
@@ -40,6 +42,16 @@ class Latency(NamedTuple):
     total: Spread | None
     """From the trigger until the PLC can read the result (where there is one); None: no part."""
     steps: dict[str, Spread]
+
+
+def slowness(part: Part, deadline_s: float) -> str | None:
+    """What to say of a part whose answer came near the deadline; None: it did not."""
+    limit_ms = 1000 * deadline_s
+    if part.code or part.took_ms < NEAR * limit_ms:
+        return None
+    split = part.split._asdict().items()
+    steps = ", ".join(f"{name} {value:.0f}" for name, value in split if value is not None)
+    return f"part {part.number} took {part.took_ms:.0f} of {limit_ms:.0f} ms ({steps})"
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -10,6 +10,7 @@ from camera.capture import Captured
 from camera.source import Event
 from config.settings import Camera, Settings
 from device.keeper import Keeper, LotBegun, RecipeChosen
+from device.latency import slowness
 from device.machine.codes import Code
 from device.machine.handshake import Answer, PartVerdict, Steps, Trigger
 from device.machine.machine import Machine, Prepared, Ticket, Told, event_of
@@ -18,10 +19,8 @@ from device.recipe_book import Loaded, RecipeBook
 
 WORSE: dict[PartVerdict, int] = {"pass": 0, "unsure": 1, "fault": 2, "fail": 3}
 """Of the verdicts of a part's frames the worst one is the part's."""
-NEAR = 0.8
-"""An answer that took more than this share of the deadline is reported."""
 WARN_EVERY_S = 600.0
-"""Pause between two such reports, in seconds."""
+"""Pause between two reports of answers that came near the deadline, in seconds."""
 PARTS_KEPT = 100_000
 """Answers that may wait for a full disk; then the oldest are given up."""
 
@@ -174,15 +173,11 @@ class PartWork:
 
     def _watch_deadline(self, part: Part) -> None:
         """Say that answers come near the deadline, before one is late; now and then."""
-        limit_ms = 1000 * self._deadline_s
         now = time.monotonic()
-        if part.code or part.took_ms < NEAR * limit_ms or now - self._warned < WARN_EVERY_S:
-            return
-        self._warned = now
-        split = part.split._asdict()
-        steps = ", ".join(f"{k} {v:.0f}" for k, v in split.items() if v is not None)
-        text = f"part {part.number} took {part.took_ms:.0f} of {limit_ms:.0f} ms ({steps})"
-        self._event(Event("part-slow", text))
+        text = slowness(part, self._deadline_s)
+        if text is not None and now - self._warned >= WARN_EVERY_S:
+            self._warned = now
+            self._event(Event("part-slow", text))
 
     def _row(self, told: Told) -> Part:
         done = told.done
@@ -214,10 +209,12 @@ class PartWork:
         return Prepared(one.name, one.settings.recipe.frames_per_part, switched)
 
     def _switch(self, one: Loaded, who: str) -> bool:
-        """Bring a recipe into force; False: it was."""
+        """Bring a recipe into force; whether pictures from before are of no use for it."""
+        before = self._book.now.settings.camera
         if not self._book.switch(one.name):
             return False
         self._adapt(one.settings.camera)
         self.machine.tell(index=one.settings.recipe.index, patterns=self._book.patterns())
         self._keeper.put(RecipeChosen(one.name, who))
-        return True
+        camera = one.settings.camera
+        return before.model_copy(update={"quality": camera.quality}) != camera

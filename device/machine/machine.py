@@ -315,7 +315,13 @@ class Machine:
         if self._settings.trigger == "camera":
             self._trigger_by(frame)
         opened = self._take_up()
-        if opened is None or frame.monotonic_ns < opened.from_ns:
+        if opened is None:
+            return None
+        if frame.monotonic_ns < opened.from_ns:
+            if self._settings.trigger == "camera":
+                # The part's own picture, taken as the recipe before wants it; the next one to come
+                # is of the next part.
+                self.answer(opened.trigger, Answer("fault", code=Code.PICTURE))
             return None
         with self._changed:
             if self._open is not opened:  # answered meanwhile: it was late

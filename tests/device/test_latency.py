@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from config.document import to_toml
 from config.settings import Settings
-from device.latency import LATEST, STEPS, as_json, latency_of, latest, lines, spread
+from device.latency import LATEST, STEPS, as_json, latency_of, latest, lines, slowness, spread
 from device.machine.codes import Code
 from device.parts import Part, Split, add_part
 from device.status import device_status, status_lines
@@ -73,3 +73,11 @@ def test_the_latest_parts_are_shown_by_command_and_status(
         [*command, "--parts", "1001", "--json"], cwd=ROOT, capture_output=True, check=True
     ).stdout
     assert json.loads(said)["total_ms"] == {"median": 105, "p99": 105, "worst": 9001}
+
+
+def test_an_answer_near_the_deadline_is_told_with_where_the_time_went() -> None:
+    split = Split(600, 50, 150, 10, None)
+    said = "part 1 took 810 of 1000 ms (grab 600, prepare 50, infer 150, decide 10)"
+    assert slowness(a_part(810, split), 1.0) == said
+    assert slowness(a_part(790, split), 1.0) is None
+    assert slowness(a_part(1000, code=Code.DEADLINE), 1.0) is None, "that one is an error already"

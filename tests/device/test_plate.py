@@ -157,7 +157,7 @@ def test_a_stored_plate_is_read_back_and_old_ones_go(
         assert picture is not None
         decoded = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
         assert decoded is not None
-        assert decoded.shape[:2] == (200, 400)
+        assert decoded.shape[:2] == (400, 800)
     assert find_plate(db, 1) is None
     assert plate_picture(db, 1, heat=True) is None
     db.close()

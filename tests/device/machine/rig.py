@@ -291,7 +291,10 @@ def pictures_of(shown: list[tuple[int, bool]], part: Part) -> list[bool]:
 
 
 def table(rig: Rig) -> dict[str, Any]:
-    """Both sides of every part, and what does not agree."""
+    """Both sides of every part, and what does not agree.
+
+    While the mill goes on the box may be some parts ahead.
+    """
     seen = [row for row in rig.seen() if row != ["end"]]
     answered = {int(row[0]): (row[2], row[3]) for row in seen if row[1] == "answered"}
     parts = {int(p.part): p for p in rig.parts() if p.part}
