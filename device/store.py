@@ -466,15 +466,18 @@ def add_answer(
     Raises:
         UserError: no such patch.
     """
-    if not db.execute("SELECT 1 FROM patches WHERE id = ?", [patch_id]).fetchone():
-        raise UserError(f"patch {patch_id}: not in the store; `millsight device questions` lists")
     moment = stamp()
     identity = json.dumps([patch_id, answer, class_name, operator, *moment])
     label_id = hashlib.sha256(identity.encode()).hexdigest()
-    db.execute(
-        "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [label_id, patch_id, answer, class_name, operator, *moment, int(repeat)],
-    )
+    with exclusive(db):  # else what nobody has answered could go meanwhile
+        if not db.execute("SELECT 1 FROM patches WHERE id = ?", [patch_id]).fetchone():
+            raise UserError(
+                f"patch {patch_id}: not in the store; `millsight device questions` lists"
+            )
+        db.execute(
+            "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [label_id, patch_id, answer, class_name, operator, *moment, int(repeat)],
+        )
     return label_id
 
 

@@ -265,3 +265,12 @@ def test_without_its_disk_nothing_is_written(settings: Settings, tmp_path: Path)
     with pytest.raises(UserError, match="no disk is mounted there"):
         run(settings)
     assert not settings.device.data.exists()
+
+
+def test_a_question_that_went_meanwhile_is_said_to_be_gone(filled: Settings) -> None:
+    db = open_store(filled.device.data)
+    patch = db.execute("SELECT id FROM patches").fetchone()[0]
+    assert remove(db, [patch]).unlabelled == 1
+    with pytest.raises(UserError, match="not in the store"):
+        add_label(db, patch, "scratch", "anna")
+    db.close()
