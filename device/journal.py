@@ -34,7 +34,8 @@ LEVELS = {
     },
     logging.WARNING: {
         "lost", "model-refused", "size", "unreadable", "clock", "cut-off", "no-backup", "tidy",
-        "store-mended", "model-mended", "plc-silent", "part-error", "drift",
+        "store-mended", "model-mended", "plc-silent", "part-error", "drift", "line-lost",
+        "light-lost", "mqtt-lost", "opcua-lost", "probation-failed",
     },
     NOTICE_LEVEL: {
         "opened", "ended", "keeping", "model", "recipe", "backup", "retention", "plc",

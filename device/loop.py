@@ -182,12 +182,12 @@ class InspectionLoop:
         self._keeper.start()
         self._live.start()
         self._housekeeper.start()
-        if self._unclean is not None:
-            self._event(self._unclean)
         began = looked = counted = time.monotonic()
         try:
             self._follow_first()
             self._hand_over_counts("running")
+            if self._unclean is not None:
+                self._event(self._unclean)
             if self._parts is not None:
                 self._parts.start(self._capture.adapt)
             for batch in self._capture.batches(FRAMES_AT_ONCE, IDLE_S):

@@ -38,8 +38,9 @@ from device.swap_store import finish_swap, identity_of, is_mending
 _NAME = TypeAdapter(Name)
 STORE_FILE = swap_store.STORE_FILE
 BUSY_TIMEOUT_S = 30.0
+NEW_PRAGMA = "auto_vacuum = INCREMENTAL"
+"""Of a new store: room can be given back without a rewrite."""
 PRAGMAS = (
-    "auto_vacuum = INCREMENTAL",  # of a new store: room can be given back without a rewrite
     "journal_mode = WAL",
     "synchronous = FULL",
     "foreign_keys = ON",
@@ -67,7 +68,8 @@ def open_store(folder: Path) -> Database:
         finish_swap(folder)  # that a power cut interrupted
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
         try:
-            for pragma in PRAGMAS:
+            is_new = not path.stat().st_size
+            for pragma in (NEW_PRAGMA, *PRAGMAS) if is_new else PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
             db = Database(connection)
             _refuse_newer(db, path)
@@ -496,15 +498,18 @@ def add_answer(
     Raises:
         UserError: no such patch.
     """
-    if not db.execute("SELECT 1 FROM patches WHERE id = ?", [patch_id]).fetchone():
-        raise UserError(f"patch {patch_id}: not in the store; `millsight device questions` lists")
     moment = stamp()
     identity = json.dumps([patch_id, answer, class_name, operator, *moment])
     label_id = hashlib.sha256(identity.encode()).hexdigest()
-    db.execute(
-        "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [label_id, patch_id, answer, class_name, operator, *moment, int(repeat)],
-    )
+    with exclusive(db):  # else what nobody has answered could go meanwhile
+        if not db.execute("SELECT 1 FROM patches WHERE id = ?", [patch_id]).fetchone():
+            raise UserError(
+                f"patch {patch_id}: not in the store; `millsight device questions` lists"
+            )
+        db.execute(
+            "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [label_id, patch_id, answer, class_name, operator, *moment, int(repeat)],
+        )
     return label_id
 
 

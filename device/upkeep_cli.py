@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from config.cli import Config
 from config.errors import UserError
-from config.load import load_settings
+from config.load import load_settings, load_what_is_good
 
 
 def tidy(
@@ -16,7 +16,8 @@ def tidy(
 ) -> None:
     """Keep the store within its bounds; check it and copy it where that is due.
 
-    A running inspection does the same by itself. A damaged store is mended.
+    A running inspection does the same by itself. A damaged store is mended. Broken settings do not
+    keep it from its work, as long as their table `device` is good.
 
     Parameters
     ----------
@@ -28,8 +29,11 @@ def tidy(
     from device.journal import reporter  # noqa: PLC0415
     from device.tidy import tidy as tidy_store  # noqa: PLC0415
 
-    report = reporter()
-    print(tidy_store(load_settings(config), report, clock_is_right=clock_is_right).line())
+    # Broken settings stop the inspection, and must not let the disk fill up.
+    settings, broken = load_what_is_good(config, "device", "keeping", "backup")
+    if broken:
+        print(f"millsight: {broken}; tidied all the same", file=sys.stderr)
+    print(tidy_store(settings, reporter(), clock_is_right=clock_is_right).line())
 
 
 def check(

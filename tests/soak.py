@@ -6,6 +6,7 @@ pushed, merged and acknowledged. Every few seconds the kernel says what each pro
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from camera.milled_steel import CLASSES, random_patch
 from config.document import to_toml
+from config.errors import UserError
 from config.settings import (
     Asking,
     Backup,
@@ -118,7 +120,8 @@ def answer_and_push(settings: Settings, most: int) -> int:
     db = open_store(settings.device.data)
     asked = waiting(db, {"": (settings.asking.k, settings.asking.cold_start)})[:most]
     for question in asked:
-        add_label(db, question.patch_id, question.predicted or CLASSES[0], "anna")
+        with contextlib.suppress(UserError):  # it went meanwhile, to make room
+            add_label(db, question.patch_id, question.predicted or CLASSES[0], "anna")
     start_cycle(db, "soak")
     db.close()
     push(settings)

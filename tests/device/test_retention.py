@@ -155,6 +155,10 @@ def test_a_rule_bounds_one_reason_only(filled: Settings) -> None:
         "AND cycle < (SELECT max(cycle) FROM flags)"
     )
     assert db.execute(audits).fetchone()[0] > 0
+    db.execute(  # some that were drawn for this reason alone
+        "DELETE FROM flags WHERE reason != 'audit' AND patch_id IN "
+        "(SELECT patch_id FROM flags WHERE reason = 'audit' ORDER BY id LIMIT 3)"
+    )
     others = db.execute("SELECT count(*) FROM flags WHERE reason = 'defect'").fetchone()
     assert keep_in_bounds(db, settings, ages=False).total == 0
     assert keep_in_bounds(db, settings, ages=True).total > 0
@@ -269,3 +273,12 @@ def test_without_its_disk_nothing_is_written(settings: Settings, tmp_path: Path)
     with pytest.raises(UserError, match="no disk is mounted there"):
         run(settings)
     assert not settings.device.data.exists()
+
+
+def test_a_question_that_went_meanwhile_is_said_to_be_gone(filled: Settings) -> None:
+    db = open_store(filled.device.data)
+    patch = db.execute("SELECT id FROM patches").fetchone()[0]
+    assert remove(db, [patch]).unlabelled == 1
+    with pytest.raises(UserError, match="not in the store"):
+        add_label(db, patch, "scratch", "anna")
+    db.close()

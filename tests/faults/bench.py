@@ -137,7 +137,12 @@ class Bench:
         return Settings(
             device=Device(name="box", data=self.data, live=self.folder / "live.db"),
             camera=camera,
-            recipe=Recipe(classes=list(CLASSES), pass_classes=["clean"]),
+            recipe=Recipe(
+                classes=list(CLASSES),
+                pass_classes=["clean"],
+                frame_width_px=200,
+                frame_height_px=200,
+            ),
             asking=Asking(k=300, audit_share=0.05, labels_per_shift=0),
             keeping=Keeping(floor_mb=0, low_disk_mb=0, tidy_s=5),
             backup=Backup(folder=self.folder / "copies", hours=1000),

@@ -119,6 +119,9 @@ def cut_once(settings: Settings, folder: Path, shim: Path, rng: random.Random) -
     journal = folder / "journal"
     journal.mkdir()
     config = folder / "millsight.toml"
+    plates = Vmc220Source(rate_fps=50, seed=rng.randrange(10**6))  # others in every life
+    camera = settings.camera.model_copy(update={"vmc220": plates})
+    config.write_text(to_toml(settings.model_copy(update={"camera": camera})))
     environment = os.environ | {
         "LD_PRELOAD": str(shim), "FAULT_FOLDER": str(data), "FAULT_JOURNAL": str(journal),
     }  # fmt: skip
@@ -177,7 +180,6 @@ def power_cuts(times: int, seed: int, folder: Path) -> dict[str, Any]:
     db = open_store(data)
     activate(db, model_file(folder / "model.onnx", sample_plates()), settings, "test")
     db.close()
-    (folder / "millsight.toml").write_text(to_toml(settings))
     cuts = [cut_once(settings, folder, shim, rng) for _ in range(times)]
     return {
         "times": times,

@@ -9,7 +9,8 @@ from config.errors import UserError
 from device.review.texts import languages, texts
 
 REVIEW = Path(__file__).parents[3] / "device" / "review"
-BUILT = {  # keys put together in the code, by what they are put together from
+BUILT = {
+    r"trouble-(disk|mended|clock)",  # device.review.live.trouble_of  # keys put together in the code, by what they are put together from
     r"why-(uncertain|audit|cold-start)",
     r"guess-[123]",
     r"word-(pass|fail|unsure|fault)",
@@ -19,7 +20,8 @@ BUILT = {  # keys put together in the code, by what they are put together from
     r"tab-(live|questions|today|models|people)",
     r"alert-(camera|disk)",
     r"(empty|budget|camera|loop|elsewhere|cold|loading|gone|login|locked|full|damaged)-(title|text)",
-    r"error-(host|supervisor|unknown-name|pin|filter|forged|large|wrong-form|malformed|missing|other)",
+    r"error-(host|supervisor|unknown-name|pin|filter|forged|large|wrong-form|malformed|missing)",
+    r"error-(watcher|other)",
     r"today-(pass|unsure|fail|fault)",
     r"lot-why-(audit|uncertain|cold-start)",
     r"class-[\w-]+",
