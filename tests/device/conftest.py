@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from camera.milled_steel import CLASSES, random_patch
-from config.settings import Asking, Camera, Device, FolderSource, Recipe, Settings
+from config.settings import Asking, Camera, Device, Exchange, FolderSource, Recipe, Settings
 from device.kls import fit_baselines
 from device.model import FORMAT, ModelMetadata
 from export.export import export_model
@@ -112,6 +112,7 @@ def settings(tmp_path: Path, plate_folder: Path) -> Settings:
         camera=Camera(source="folder", folder=FolderSource(path=plate_folder)),
         recipe=Recipe(classes=list(CLASSES), pass_classes=["clean"]),
         asking=Asking(k=5, cold_start=20, audit_share=0),
+        exchange=Exchange(url=str(tmp_path / "exchange")),
     )
 
 

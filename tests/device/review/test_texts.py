@@ -9,8 +9,8 @@ from config.errors import UserError
 from device.review.texts import languages, texts
 
 REVIEW = Path(__file__).parents[3] / "device" / "review"
-BUILT = {
-    r"trouble-(disk|mended|clock)",  # device.review.live.trouble_of  # keys put together in the code, by what they are put together from
+BUILT = {  # keys put together in the code, by what they are put together from
+    r"trouble-(disk|mended|clock)",  # device.review.live.trouble_of
     r"why-(uncertain|audit|cold-start)",
     r"guess-[123]",
     r"word-(pass|fail|unsure|fault)",
