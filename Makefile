@@ -9,7 +9,7 @@ JOBS ?= 2
 PYTHON ?= python3
 RUN = $(VENV)/bin
 
-.PHONY: setup demo test test-slow docs lock wheels bundle deb install upgrade uninstall
+.PHONY: setup demo test test-slow faults docs lock wheels bundle deb install upgrade uninstall
 .DEFAULT_GOAL := test
 
 setup: $(VENV)/ready
@@ -28,6 +28,10 @@ test: setup  ## Format, lint, types, import directions, docs, and every test but
 
 test-slow: setup  ## The tests that take minutes.
 	$(RUN)/python -m pytest -m slow -s
+
+faults: setup  ## Every fault 20 times, for real, while frames flow, and 200 power cuts (40 minutes).
+	$(RUN)/python -m tests.faults --times 20
+	$(RUN)/python -m tests.faults.power_cut --times 200
 
 docs: setup  ## Write the generated pages and pictures of docs/ again.
 	$(RUN)/python docs/build.py
