@@ -19,7 +19,7 @@ from systemd.versions import InstallError, lay_down, link, run, switch, systemd_
 GROUPS = ("video", "dialout", "plugdev")
 UNITS_AT_START = (
     "millsight.target", "millsight-device.service", "millsight-review.service",
-    "millsight-sync.timer", "millsight-trainer.timer",
+    "millsight-sync.timer", "millsight-tidy.timer", "millsight-trainer.timer",
 )  # fmt: skip
 
 

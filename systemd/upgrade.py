@@ -22,8 +22,13 @@ from systemd.layout import Layout
 from systemd.versions import InstallError, lay_down, link, run, switch, systemd_runs
 
 LOOP, PAGES = "millsight-device.service", "millsight-review.service"
-TIMERS = ("millsight-sync.timer", "millsight-trainer.timer")
-BUSY = ("millsight-sync.service", "millsight-trainer.service", "millsight-plant.service")
+TIMERS = ("millsight-sync.timer", "millsight-tidy.timer", "millsight-trainer.timer")
+BUSY = (
+    "millsight-sync.service",
+    "millsight-tidy.service",
+    "millsight-trainer.service",
+    "millsight-plant.service",
+)
 OF_THE_LOOP = ("settings", "database", "model", "camera", "judging")
 OF_ALL = ("units", "pages")
 WAIT_S = 60

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from device.disk import missing_disk
 from device.doctor.finding import Box, Finding
 
 FSTAB = Path("/etc/fstab")
@@ -14,8 +15,10 @@ LEAST_FILES = 0.02
 def look(box: Box) -> Iterator[Finding]:
     """Mounts that are missing, free space and free files."""
     data = box.settings.device.data
-    missing = missing_mount(data, FSTAB)
-    if missing is not None:
+    if (lost := missing_disk(box.settings)) is not None:
+        yield Finding.fault(lost, "systemctl status says why it is not mounted")
+        return
+    if (missing := missing_mount(data, FSTAB)) is not None:
         yield Finding.fault(
             f"{missing}: not mounted, so that {data} would fill the wrong disk",
             f"mount {missing}; systemctl status says why it is not",

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from device.doctor.finding import Box, Finding
 
-NEEDED = ("millsight-device.service", "millsight-review.service", "millsight-sync.timer")
+NEEDED = ("millsight-device.service", "millsight-review.service", "millsight-sync.timer",
+          "millsight-tidy.timer")  # fmt: skip
 WHERE_WANTED = (
     "millsight-trainer.timer", "millsight-plant.service", "millsight-kiosk.service",
-    "millsight-sync.service", "millsight-trainer.service",
+    "millsight-sync.service", "millsight-tidy.service", "millsight-trainer.service",
 )  # fmt: skip
 
 
