@@ -564,9 +564,11 @@ def note(text: str, config: Config = None, *, kind: str = "note") -> None:
     kind
         A word for what kind of event it is.
     """
+    from config.load import load_what_is_good  # noqa: PLC0415
     from device.store import add_event, open_store  # noqa: PLC0415
 
-    db = open_store(load_settings(config).device.data)
+    settings, _broken = load_what_is_good(config, "device")  # it may be what is to be told
+    db = open_store(settings.device.data)
     with db.atomic():
         add_event(db, kind, text)
     db.close()
