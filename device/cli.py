@@ -548,3 +548,24 @@ def push(config: Config = None, *, as_json: Annotated[bool, Parameter("--json")]
         print(json.dumps(pushed._asdict(), indent=2, ensure_ascii=False))
         return
     print("\n".join(pushed.lines()))
+
+
+@app.command
+def note(text: str, config: Config = None, *, kind: str = "note") -> None:
+    """Put a line among the events of this device: for services and people beside it.
+
+    Parameters
+    ----------
+    text
+        What happened.
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    kind
+        A word for what kind of event it is.
+    """
+    from device.store import add_event, open_store  # noqa: PLC0415
+
+    db = open_store(load_settings(config).device.data)
+    with db.atomic():
+        add_event(db, kind, text)
+    db.close()

@@ -27,6 +27,7 @@ from device.live import Shown as LiveShown
 from device.machine.handshake import Steps
 from device.mend import is_damage, mend_and_report
 from device.model import Model
+from device.notify import ServiceManager
 from device.patches import Cut, patch_id
 from device.plate import PlateMaps, Shown, plate_of
 from device.recipe_book import Loaded, RecipeBook
@@ -133,6 +134,7 @@ class InspectionLoop:
         self._report = report
         self._on_frame = on_frame
         self._parts: PartWork | None = None
+        self._manager = ServiceManager()
         self._live = LiveWriter(settings)
         self._keeper = Keeper(settings, self._say)
         self._housekeeper = Housekeeper(settings, self._say)
@@ -190,6 +192,7 @@ class InspectionLoop:
                 self._event(self._unclean)
             if self._parts is not None:
                 self._parts.start(self._capture.adapt)
+            self._manager.ready()
             for batch in self._capture.batches(FRAMES_AT_ONCE, IDLE_S):
                 now = time.monotonic()
                 if not self.summary.frames:
@@ -202,6 +205,8 @@ class InspectionLoop:
                 if self._parts is not None:
                     self._parts.record()
                     self._live.tell(machine=self._parts.machine.doing)
+                owed = self._parts is None or self._parts.machine.doing == "judging"
+                self._manager.tick(now, owed=owed)
                 if batch:
                     self.summary.seconds = time.monotonic() - began
                 self._end_blocks(now)
@@ -209,6 +214,7 @@ class InspectionLoop:
                     self._hand_over_counts("running")
                     counted = now
         finally:
+            self._manager.stopping()
             if self._parts is not None:
                 self._parts.close()
             self._hand_over_counts("stopped")
@@ -473,6 +479,10 @@ class InspectionLoop:
         self._counts[minute, model_id, one.name, *what, *self._part_of(captured, one)] += 1
         self.summary.frames += 1
         self.summary.verdicts[what[0]] += 1
+        if verdict is None:
+            self._manager.fault(f"frames cannot be judged: {what[1]}")
+        else:
+            self._manager.judged()
         self._live.show(LiveShown(what[0], what[1], captured.frame.image))
         if self._on_frame is not None:
             self._on_frame(FrameResult(captured, verdict, fault or name))
@@ -521,6 +531,8 @@ class InspectionLoop:
 
     def _say(self, event: Event) -> None:
         """Report what happened, also on the live page."""
+        if event.kind == "lost":
+            self._manager.fault(f"camera lost: {event.text}")
         self._live.note(event)
         if event.kind == "not-keeping":
             self._housekeeper.wake()
