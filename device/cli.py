@@ -57,6 +57,7 @@ def run(
     """
     from camera.source import Event  # noqa: PLC0415
     from device.journal import reporter  # noqa: PLC0415
+    from device.last_good import keep_good  # noqa: PLC0415
     from device.loop import FrameResult, InspectionLoop  # noqa: PLC0415
 
     say = Lines()
@@ -72,9 +73,9 @@ def run(
         }
         say(json.dumps(line, ensure_ascii=False))
 
-    loop = InspectionLoop(
-        load_settings(config), report, on_frame=print_verdict if verdicts else None
-    )
+    settings = load_settings(config)
+    loop = InspectionLoop(settings, report, on_frame=print_verdict if verdicts else None)
+    keep_good(config, settings)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         loop.stop()
@@ -563,9 +564,11 @@ def note(text: str, config: Config = None, *, kind: str = "note") -> None:
     kind
         A word for what kind of event it is.
     """
+    from config.load import load_what_is_good  # noqa: PLC0415
     from device.store import add_event, open_store  # noqa: PLC0415
 
-    db = open_store(load_settings(config).device.data)
+    settings, _broken = load_what_is_good(config, "device")  # it may be what is to be told
+    db = open_store(settings.device.data)
     with db.atomic():
         add_event(db, kind, text)
     db.close()
