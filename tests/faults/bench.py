@@ -196,14 +196,15 @@ class Bench:
             sys.executable, "-m", "millsight", "device", "run", "--verdicts", "-c", str(self.config)
         ]  # fmt: skip
         while not self._closing.is_set():
-            self._device = subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=(self.folder / "stderr").open("a"),
-                text=True,
-                env=self.environment,
-                start_new_session=True,
-            )
+            with (self.folder / "stderr").open("a") as errors:
+                self._device = subprocess.Popen(
+                    command,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    text=True,
+                    env=self.environment,
+                    start_new_session=True,
+                )
             assert self._device.stdout is not None
             for line in self._device.stdout:
                 if line.endswith("\n"):

@@ -66,6 +66,7 @@ def in_use(settings: Settings) -> dict[str, str | None]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_recipes_from_the_first_question_to_the_verdict(tmp_path: Path) -> None:
     config = site_on_disk(tmp_path, 24)
     settings = load_settings(config)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -30,11 +31,14 @@ class Asking:
     def __init__(self, app: ASGIApp, address: str = "127.0.0.1", host: str = "127.0.0.1") -> None:
         self._app, self._address, self._host = app, address, host
 
+        self._alone = ThreadPoolExecutor(1)  # a loop in a thread of its own: browsers keep theirs
+
     def __enter__(self) -> "Asking":
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run(self._shut_down())
+        self._alone.submit(lambda: asyncio.run(self._shut_down())).result()
+        self._alone.shutdown()
 
     def get(self, path: str) -> httpx.Response:
         async def ask() -> httpx.Response:
@@ -42,7 +46,7 @@ class Asking:
             async with httpx.AsyncClient(transport=transport) as client:
                 return await client.get(f"http://{self._host}{path}")
 
-        return asyncio.run(ask())
+        return self._alone.submit(lambda: asyncio.run(ask())).result()
 
     async def _shut_down(self) -> None:
         said: list[Message] = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
