@@ -26,10 +26,13 @@ exec /usr/bin/chromium "$@"
 ' chromium "$@"
 """
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or not CHROMIUM.exists() or shutil.which("unshare") is None,
-    reason="needs root, unshare, and chromium: apt install chromium",
-)
+pytestmark = [
+    pytest.mark.slow,  # it needs a machine where root may mount
+    pytest.mark.skipif(
+        os.geteuid() != 0 or not CHROMIUM.exists() or shutil.which("unshare") is None,
+        reason="needs root, unshare, and chromium: apt install chromium",
+    ),
+]
 
 
 class Hello(http.server.BaseHTTPRequestHandler):
