@@ -73,7 +73,10 @@ def test_a_good_box_is_ok(settings: Settings, tmp_path: Path, make_model: MakeMo
         assert [one.level for one in find(check, settings, tmp_path)] == ["ok"], check
 
 
-def test_the_camera_is_tried_where_no_loop_has_it(settings: Settings, tmp_path: Path) -> None:
+def test_the_camera_is_tried_where_no_loop_has_it(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("device.doctor.camera.WAIT_S", 1.5)
     camera = Camera(
         source="opencv", opencv=OpencvSource(address=f"http://127.0.0.1:{free_port()}/x")
     )
