@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -156,7 +156,8 @@ def _copy(settings: Settings, db: Database, folder: Path) -> Copy:
     shutil.rmtree(part, ignore_errors=True)
     (part / "models").mkdir(parents=True)
     with closing(sqlite3.connect(part / STORE_FILE)) as target:
-        db.conn.backup(target, pages=STEP_PAGES, sleep=0.005)
+        with _one_moment(db):
+            db.conn.backup(target, pages=STEP_PAGES, sleep=0.005)
         target.execute("PRAGMA journal_mode = DELETE")  # a copy is one file
         labels = target.execute("SELECT count(*) FROM labels").fetchone()[0]
     if (wrong := verify_store(part / STORE_FILE)) is not None:
@@ -183,6 +184,21 @@ def _copy(settings: Settings, db: Database, folder: Path) -> Copy:
     part.rename(whole)
     flush_folder(folder)
     return Copy(whole, now.wall_ns, labels, size)
+
+
+@contextmanager
+def _one_moment(db: Database) -> Iterator[None]:
+    """Read the store as it is now, whatever is written meanwhile.
+
+    Without it SQLite begins the copy again whenever somebody else has written between two steps,
+    so that of a large store or at full speed it would never end.
+    """
+    db.execute("BEGIN")
+    try:
+        db.execute("SELECT 1 FROM state").fetchone()  # from here on
+        yield
+    finally:
+        db.execute("ROLLBACK")
 
 
 def _files(folder: Path) -> Iterator[Path]:
