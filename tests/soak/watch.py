@@ -124,6 +124,8 @@ def criteria_of(name: str, found: dict[str, Any]) -> list[Criterion]:
         )
     ]
     for what, words in (("fds", "descriptors"), ("threads", "threads")):
+        if what not in found:  # of a command only the most memory is known
+            continue
         first, second = (found[what][f"{half}_half_median"] for half in ("first", "second"))
         flat = second <= first + 1
         criteria.append(Criterion(
