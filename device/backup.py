@@ -21,6 +21,7 @@ from camera.source import Event
 from config.errors import UserError
 from config.settings import Settings
 from device.activation import model_path
+from device.answers_log import put_back_answers
 from device.carry_over import carry_over_answers
 from device.clock import stamp
 from device.disk import MB, free_bytes, need_disk
@@ -113,6 +114,9 @@ def restore(settings: Settings, copy: Path | None, who: str) -> str:
         raise UserError(f"{folder / STORE_FILE}: damaged ({wrong}); take another copy")
     with one_at_a_time(data / LOCK, "the store is being mended; wait until it is"):
         carried = carry_over_answers(fresh, data / STORE_FILE)
+        db = open_store(fresh.parent)
+        carried += put_back_answers(db, data, settings.device.name)
+        db.close()
         aside = put_in_place(data, fresh, "before-restore")
     db = open_store(data)
     with exclusive(db):

@@ -12,6 +12,7 @@ from sqlite_utils import Database
 from camera.source import Event, Report
 from config.errors import UserError
 from config.settings import Settings
+from device.answers_log import trim_log
 from device.backup import STATE as BACKUP_STATE
 from device.backup import back_up, event_of
 from device.clock import stamp
@@ -104,6 +105,8 @@ def _tidy(db: Database, settings: Settings, report: Report) -> Tidied:
     removed = keep_in_bounds(db, settings, ages=ages)
     rows = remove_old_rows(db, settings) if ages else 0
     models = remove_old_models(db, settings)
+    with exclusive(db):
+        trim_log(db, settings.device.data, settings.keeping.rows_days)
     given = give_back(db, settings)
     # Readers may stand in the way; the next clean-up tries again.
     db.execute("PRAGMA busy_timeout = 1000")
