@@ -102,7 +102,8 @@ def _mend(settings: Settings, data: Path) -> Mended:
     work = data / WORK
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    salvaged = salvage(data / STORE_FILE, work / "salvaged.db")
+    last = next((copy.folder / STORE_FILE for copy in copies(settings)), None)
+    salvaged = salvage(data / STORE_FILE, work / "salvaged.db", last)
     db = open_store(work)
     db.execute("PRAGMA synchronous = OFF")  # flushed as a whole, before it is put in place
     try:
@@ -113,8 +114,8 @@ def _mend(settings: Settings, data: Path) -> Mended:
     finally:
         db.close()
     carried = 0
-    for copy in copies(settings)[:1]:
-        carried = carry_over_answers(work / STORE_FILE, copy.folder / STORE_FILE)
+    if last is not None:
+        carried = carry_over_answers(work / STORE_FILE, last)
     db = open_store(work)
     try:
         carried += put_back_answers(db, data, settings.device.name)

@@ -113,6 +113,29 @@ def test_answers_that_the_damage_took_come_back_from_the_copy(
     assert in_use(settings) is not None  # the model's file was still there
 
 
+def test_a_destroyed_first_page_is_lent_by_the_copy(filled: Settings, tmp_path: Path) -> None:
+    settings = filled.model_copy(update={"backup": Backup(folder=tmp_path / "copies")})
+    db = open_store(settings.device.data)
+    back_up(settings, db)
+    # Some more that only the store and its log have.
+    for (patch,) in db.execute("SELECT id FROM patches ORDER BY id DESC LIMIT 3").fetchall():
+        add_label(db, patch, "patch", "ben")
+    patches = db.execute("SELECT count(*) FROM patches WHERE png != x''").fetchone()
+    before = answers(settings)
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    path = settings.device.data / STORE_FILE
+    with path.open("r+b") as stream:
+        stream.write(random.Random(0).randbytes(4096))
+    mended = mend(settings)
+    assert mended is not None
+    assert mended.how in {"recover", "rows"}
+    assert answers(settings) == before
+    db = open_store(settings.device.data)
+    assert db.execute("SELECT count(*) FROM patches WHERE png != x''").fetchone() == patches
+    db.close()
+
+
 def test_a_running_inspection_mends_its_store_and_judges_on(
     filled: Settings, plates: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -222,9 +222,12 @@ def _damage(
     overwrite(bench, rng)
     ended = time.monotonic()
     judging = bench.until_judged(ended)
-    if not bench.saw("store-mended", began, MEND_S):
-        # It was overwritten with what was right before anybody read it, or it is not found.
-        return Outcome(judging, None, bench.most_between(began, ended), bench.is_whole())
+    while not bench.saw("store-mended", began, 3):
+        if bench.is_whole() and not bench.saw("store-mended", began, 3):
+            # What was right was written over it, from memory or the log, before anybody read it.
+            return Outcome(judging, bench.until_kept(ended), 0.0, said=True)
+        if time.monotonic() > ended + MEND_S:
+            return Outcome(judging, None, bench.most_between(began, ended), said=False)
     mended = bench.last("store-mended")
     kept = mended - ended + bench.until_kept(mended)
     return Outcome(judging, kept, bench.most_between(began, mended), said=True)
@@ -245,7 +248,12 @@ def store_pages(bench: Bench, rng: random.Random) -> None:
 
 
 def store_header(bench: Bench, rng: random.Random) -> None:
-    """The first page of the file holds noise: it is no database any more."""
+    """The log is folded in, then the first page of the file holds noise: no database any more."""
+    with (
+        contextlib.suppress(sqlite3.Error),
+        closing(sqlite3.connect(bench.data / STORE_FILE)) as db,
+    ):
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     _overwrite(bench.data / STORE_FILE, [0], rng)
 
 
