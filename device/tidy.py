@@ -24,6 +24,7 @@ from device.mend_model import mend_model
 from device.old_rows import release_stale_claims, remove_old_models, remove_old_rows
 from device.retention import Removed, give_back, keep_in_bounds, used_bytes
 from device.store import (
+    BUSY_TIMEOUT_S,
     STORE_FILE,
     add_event,
     exclusive,
@@ -111,6 +112,7 @@ def _tidy(db: Database, settings: Settings, report: Report) -> Tidied:
     # Readers may stand in the way; the next clean-up tries again.
     db.execute("PRAGMA busy_timeout = 1000")
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    db.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_TIMEOUT_S)}")
     db.execute("PRAGMA optimize")
     tidied = Tidied(removed, rows, len(models), given, used_bytes(db))
     _remember(db, tidied, report)
