@@ -27,7 +27,7 @@ from device.store import (
 )
 from device.swap_store import LOCK, NOTE, is_mending, put_in_place
 from device.tidy import tidy
-from tests.device.conftest import MakeModel
+from tests.device.conftest import MakeModel, device_in, model_file
 from tests.device.test_loop import change, run, use_model
 
 needs_sqlite3 = pytest.mark.skipif(
@@ -35,15 +35,25 @@ needs_sqlite3 = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def filled(settings: Settings, make_model: MakeModel, plates: np.ndarray) -> Settings:
-    """A store with a model, flags and answers."""
-    use_model(settings, make_model())
+@pytest.fixture(scope="module")
+def inspected(
+    tmp_path_factory: pytest.TempPathFactory, plate_folder: Path, plates: np.ndarray
+) -> Settings:
+    """A store with a model, flags and answers; each test has a copy of it."""
+    settings = device_in(tmp_path_factory.mktemp("inspected"), plate_folder)
+    use_model(settings, model_file(settings.device.data.parent / "model.onnx", plates))
     run(settings, list(plates))
     db = open_store(settings.device.data)
     for (patch,) in db.execute("SELECT id FROM patches ORDER BY id LIMIT 15").fetchall():
         add_label(db, patch, "scratch", "anna")
     db.close()
+    return settings
+
+
+@pytest.fixture
+def filled(settings: Settings, inspected: Settings) -> Settings:
+    """That device, to be changed."""
+    shutil.copytree(inspected.device.data, settings.device.data)
     return settings
 
 
