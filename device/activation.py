@@ -13,6 +13,7 @@ from config.errors import UserError
 from config.settings import PATCH_SIZE, Recipe, Settings
 from device.durable import flush_folder
 from device.model import Model, ModelMetadata, load_model, load_model_bytes, read_model_file
+from device.race import race, record_race, stream_patches
 from device.store import (
     STORE_FILE,
     add_action,
@@ -59,8 +60,9 @@ def activate(
     """Check a model file, keep a copy under its id, and make it the model in use.
 
     `settings` hold the recipe it is for; `recipe` is '' for that of the settings file, else its
-    name. A power cut at any moment leaves either the old model in use or the new one whole. `also`
-    is done in the same transaction.
+    name. Which form of the model judges, float32 or int8, is decided here by a race
+    (`device.race`). A power cut at any moment leaves either the old model in use or the new one
+    whole. `also` is done in the same transaction.
 
     Raises:
         UserError: the file is no model for this recipe, or cannot be kept.
@@ -75,8 +77,14 @@ def activate(
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
     latency_ms = measure_latency(model)
+    outcome = race(
+        load_model_bytes(content, str(file), settings.device.threads, "int8"),
+        stream_patches(db),
+        settings,
+    )
     with explain_errors(data / STORE_FILE), db.atomic():
         add_model(db, model, latency_ms)
+        record_race(db, model.id, outcome)
         record_activation(db, model.id, reason, recipe)
         if also is not None:
             also(model)

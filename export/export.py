@@ -43,9 +43,7 @@ def compare(expected: NDArray[np.floating], found: NDArray[np.floating]) -> Pari
     return Parity(len(expected), largest if np.isfinite(largest) else np.inf, int(other.sum()))
 
 
-def with_int8(
-    weights: Weights, metadata: ModelMetadata, patches: Patches, plain: bytes
-) -> bytes:
+def with_int8(weights: Weights, metadata: ModelMetadata, patches: Patches, plain: bytes) -> bytes:
     """The model file with an int8 form beside `plain`, where that judges `patches` alike.
 
     Whether it is used is decided on every device by a race (`device.race`).
