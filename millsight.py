@@ -15,6 +15,7 @@ app = App(
 )
 app.command("config.cli:app", name="config", help="Write, check and show the settings.")
 app.command("device.cli:app", name="device", help="Inspect: run the loop, see its state.")
+app.command("device.doctor.cli:doctor", name="doctor", help="Check the whole box.")
 app.command("device.recipe_cli:app", name="recipe", help="Recipes: list, add, edit, select.")
 app.command("device.machine.plant:plant", name="plant", help="Tell the plant: MQTT, OPC UA.")
 app.command("device.review.cli:review", name="review", help="Serve the operators' touch page.")

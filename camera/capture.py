@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from camera.quality import Looks, QualityGate
-from camera.source import Frame, Source, Triggered
+from camera.source import Adaptable, Frame, Source, Triggered
 from config.settings import Camera
 
 WAITING_FRAMES = 16
@@ -74,12 +74,11 @@ class Capture:
     def adapt(self, camera: Camera) -> None:
         """Take on what another recipe says of the camera, from any thread.
 
-        A source that can (exposure, light) has a method `adapt` for it.
+        Frames that were taken before are no longer handed out, except those that wait already.
         """
         self._gate = QualityGate(camera.quality)
-        adapt = getattr(self._source, "adapt", None)
-        if adapt is not None:
-            adapt(camera)
+        if isinstance(self._source, Adaptable):
+            self._source.adapt(camera)
 
     def batches(self, most: int, wait_s: float | None = None) -> Iterator[list[Captured]]:
         """Yield what waits, at least one frame and at most `most`, until the source ends.

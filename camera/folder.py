@@ -136,4 +136,5 @@ class FolderSource:
             entry.get("defects", ()),
             entry.get("fault"),
             entry.get("place_mm"),
+            entry.get("piece"),
         )

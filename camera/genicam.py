@@ -9,12 +9,13 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from camera.process import Reader, module_command
 from config.errors import UserError
-from config.settings import GenicamFeatures, GenicamSource, GentlSource
+from config.settings import Camera, GenicamFeatures, GenicamSource, GentlSource
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 INSTALL_ARAVIS = "install it: apt install gir1.2-aravis-0.8 python3-gi"
@@ -46,7 +47,7 @@ def aravis_reader(settings: GenicamSource) -> Reader:
         UserError: Aravis is not installed.
     """
     command = module_command(aravis_python(), "camera.aravis_reader")
-    return _reader(settings, command, "GenICam camera")
+    return _reader(settings, command, "GenICam camera", lambda camera: camera.genicam)
 
 
 def gentl_reader(settings: GentlSource) -> Reader:
@@ -57,7 +58,7 @@ def gentl_reader(settings: GentlSource) -> Reader:
     """
     _check_gentl(settings)
     command = module_command(sys.executable, "camera.gentl_reader")
-    return _reader(settings, command, "GenTL camera")
+    return _reader(settings, command, "GenTL camera", lambda camera: camera.gentl)
 
 
 def list_aravis() -> list[dict[str, str]]:
@@ -79,7 +80,12 @@ def list_gentl(settings: GentlSource) -> list[dict[str, str]]:
     return _list([*module_command(sys.executable, "camera.gentl_reader"), str(settings.producer)])
 
 
-def _reader(settings: GenicamFeatures, command: list[str], name: str) -> Reader:
+def _reader(
+    settings: GenicamFeatures,
+    command: list[str],
+    name: str,
+    features_of: Callable[[Camera], GenicamFeatures],
+) -> Reader:
     told = settings.model_dump(mode="json")
     return Reader(
         command,
@@ -88,6 +94,7 @@ def _reader(settings: GenicamFeatures, command: list[str], name: str) -> Reader:
         # A reader that waits for a frame speaks every second; opening a camera takes longer.
         own_timeouts_s=10,
         triggered=settings.trigger != "free",
+        changes=lambda camera: features_of(camera).model_dump(mode="json"),
     )
 
 

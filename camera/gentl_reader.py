@@ -23,6 +23,9 @@ FETCH_S = 0.2
 """Longest wait for a frame before looking about."""
 BUFFERS = 8
 """Frames that may be on their way in the library."""
+FRAMES_BEGUN = BUFFERS
+"""Frames of a camera that runs freely which may have the exposure from before a change: this
+library hands out every frame in its turn."""
 
 
 def read(outbox: Outbox) -> None:
@@ -93,12 +96,7 @@ def set_up(nodes: Any, settings: dict[str, Any]) -> None:
     ):
         if settings[key]:
             put(nodes, node, settings[key], key)
-    if settings["exposure_us"] is not None:
-        put(nodes, "ExposureAuto", "Off")
-        put(nodes, "ExposureTime", settings["exposure_us"], "exposure_us")
-    if settings["gain_db"] is not None:
-        put(nodes, "GainAuto", "Off")
-        put(nodes, "Gain", settings["gain_db"], "gain_db")
+    set_exposure_and_gain(nodes, settings)
     put(nodes, "AcquisitionMode", "Continuous")
     if settings["trigger"] == "free":
         put(nodes, "TriggerMode", "Off")
@@ -111,6 +109,20 @@ def set_up(nodes: Any, settings: dict[str, Any]) -> None:
     put(nodes, "TriggerMode", "On", "trigger")
     source = "Software" if software else settings["trigger_line"]
     put(nodes, "TriggerSource", source, "trigger" if software else "trigger_line")
+
+
+def set_exposure_and_gain(nodes: Any, settings: dict[str, Any]) -> None:
+    """Exposure time and gain.
+
+    Raises:
+        SetUpError: the camera does not have them.
+    """
+    if settings["exposure_us"] is not None:
+        put(nodes, "ExposureAuto", "Off")
+        put(nodes, "ExposureTime", settings["exposure_us"], "exposure_us")
+    if settings["gain_db"] is not None:
+        put(nodes, "GainAuto", "Off")
+        put(nodes, "Gain", settings["gain_db"], "gain_db")
 
 
 def put(nodes: Any, name: str, value: Any, key: str = "") -> None:
@@ -163,6 +175,7 @@ class Watch:
         self._timeout_s = settings["frame_timeout_s"]
         if settings["trigger"] == "software":
             outbox.on_trigger = self.trigger
+        outbox.adapt_by(self.adapt)
 
     def trigger(self) -> None:
         """Take a frame; called on the outbox's thread."""
@@ -172,6 +185,16 @@ class Watch:
             self._owed += 1
             with contextlib.suppress(GenApiError, GenTLError):
                 self._acquirer.remote_device.node_map.TriggerSoftware.execute()
+
+    def adapt(self, settings: dict[str, Any]) -> int:
+        """Set exposure and gain of another recipe; called on the outbox's thread.
+
+        Raises:
+            SetUpError: the camera does not have them.
+        """
+        with self._lock:
+            set_exposure_and_gain(self._acquirer.remote_device.node_map, settings)
+        return FRAMES_BEGUN if self._free else 0
 
     def read(self) -> None:
         """Hand frames over until the camera is lost.

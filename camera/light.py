@@ -54,13 +54,13 @@ class Light:
             self._line.close()
             raise
 
-    def on(self) -> None:
-        """Shine as the settings say.
+    def on(self, percent: float) -> None:
+        """Shine as bright as this, in percent.
 
         Raises:
             DeviceError: it does not answer, or refuses.
         """
-        self._set(self._settings.intensity_percent)
+        self._set(percent)
         time.sleep(self._settings.warm_up_s)
 
     def off(self) -> None:

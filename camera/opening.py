@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def open_source(settings: Camera, classes: list[str], report: Report) -> Source:
-    """The source that `camera.source` names; where there is a stage, it scans plates.
+    """The source that `camera.source` names, with its light; where there is a stage, it scans.
 
     `classes` are the recipe's: folders named so are ground truth. Each kind imports only what it
     needs.
@@ -19,8 +19,12 @@ def open_source(settings: Camera, classes: list[str], report: Report) -> Source:
         UserError: the settings cannot work.
     """
     source = _open_camera(settings, classes, report)
-    if not settings.stage.port:
+    if not settings.stage.port and not settings.light.port:
         return source
+    if not settings.stage.port:
+        from camera.lit import with_light  # noqa: PLC0415
+
+        return with_light(source, settings, report)
     from camera.scanning import ScanningSource  # noqa: PLC0415
 
     return ScanningSource(source, settings, report)

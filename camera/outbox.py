@@ -60,12 +60,16 @@ class Outbox:
         self.settings: dict[str, Any] = json.loads(self._lines.readline())
         self._lock = threading.Lock()
         self._free = list(range(SLOTS))
-        self._waiting: tuple[int, int, int, Picture] | None = None
+        self._waiting: tuple[int, int, int, int, Picture] | None = None
         self._sequence = 0
         self.closing = threading.Event()
         """Set when the reader shall let go of the camera and end; it has `CLOSE_S` for it."""
         self.on_trigger: Callable[[], None] | None = None
         """Called on another thread for every trigger of the other side."""
+        self._adapt: Callable[[dict[str, Any]], int] | None = None
+        self._adaption: tuple[dict[str, Any], int] | None = None
+        self._adapting = threading.Lock()
+        self._setup = self._next_setup = self._old_frames = 0
         threading.Thread(target=self._listen, name="outbox", daemon=True).start()
 
     def put(self, picture: Picture, lost_before: int = 0) -> None:
@@ -77,7 +81,11 @@ class Outbox:
             )
         with self._lock:
             self._sequence += lost_before
-            frame = (self._sequence, *now, picture)
+            if self._old_frames:
+                self._old_frames -= 1
+            else:
+                self._setup = self._next_setup
+            frame = (self._sequence, *now, self._setup, picture)
             self._sequence += 1
             if self._free:
                 self._write(frame)
@@ -96,8 +104,8 @@ class Outbox:
         """Say how the reader ended: `lost`, `cannot-work` or `broken`."""
         self._send({"end": kind, "text": text})
 
-    def _write(self, frame: tuple[int, int, int, Picture]) -> None:
-        sequence, monotonic_ns, wall_ns, picture = frame
+    def _write(self, frame: tuple[int, int, int, int, Picture]) -> None:
+        sequence, monotonic_ns, wall_ns, setup, picture = frame
         data = memoryview(picture.data).cast("B")
         slot = self._free.pop()
         start = slot * SLOT_BYTES
@@ -105,7 +113,7 @@ class Outbox:
         self._send({
             "frame": slot, "bytes": len(data), "sequence": sequence, "monotonic_ns": monotonic_ns,
             "wall_ns": wall_ns, "width": picture.width, "height": picture.height,
-            "pixel_format": picture.pixel_format, "fault": picture.fault,
+            "pixel_format": picture.pixel_format, "fault": picture.fault, "setup": setup,
         })  # fmt: skip
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -113,6 +121,29 @@ class Outbox:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
         except OSError:  # the other side is gone
             self.closing.set()
+
+    def adapt_by(self, adapt: Callable[[dict[str, Any]], int]) -> None:
+        """From now on set the camera up anew by this, whenever the other side has other settings.
+
+        It gets the settings, and says how many frames may still come that were begun before it.
+        It may raise SetUpError, and is called on another thread.
+        """
+        with self._adapting:
+            self._adapt = adapt
+            self._set_up_anew()
+
+    def _set_up_anew(self) -> None:
+        """Until that is done the camera's frames are those of the old set-up."""
+        if self._adapt is None or self._adaption is None:
+            return
+        (settings, setup), self._adaption = self._adaption, None
+        try:
+            old_frames = self._adapt(settings)
+        except SetUpError as error:
+            self.say("camera-settings", f"refused, so that there is no picture: {error}")
+            return
+        with self._lock:
+            self._next_setup, self._old_frames = setup, old_frames
 
     def _listen(self) -> None:
         """Take what the other side says; its end is ours, even while a read of the camera hangs."""
@@ -127,6 +158,10 @@ class Outbox:
                             self._waiting = None
                 elif "trigger" in message and self.on_trigger is not None:
                     self.on_trigger()
+                elif "adapt" in message:
+                    with self._adapting:
+                        self._adaption = (message["adapt"], message["setup"])
+                        self._set_up_anew()
         except OSError:
             pass
         self.closing.set()

@@ -16,8 +16,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from camera.outbox import CLOSE_S, SLOT_BYTES, SLOTS
 from camera.pixels import to_grey
 from camera.source import Event, Frame, Report
 from config.errors import UserError
-from config.settings import Live, OpencvSource
+from config.settings import Camera, Live, OpencvSource
 
 ENDING_S = 1.0
 """Wait for the exit status of a reader whose socket has closed."""
@@ -50,6 +50,8 @@ class Reader:
     triggered: bool = False
     """Whether each frame was asked for, so that none may be dropped for a later one."""
     environment: dict[str, str] = field(default_factory=dict)
+    changes: Callable[[Camera], dict[str, Any]] | None = None
+    """What it is told for a recipe's camera settings, where it can be set up while it runs."""
 
 
 _RUN_MODULE = """
@@ -134,6 +136,19 @@ class ProcessSource:
             if self._child is not None:
                 self._child.send({"trigger": True})
 
+    def adapt(self, camera: Camera) -> None:
+        """Set the camera up for another recipe, from any thread; no older frame comes after it."""
+        if self._reader.changes is None:
+            return
+        settings = self._reader.changes(camera)
+        with self._lock:
+            if settings == self._reader.settings:
+                return
+            self._reader = replace(self._reader, settings=settings)  # for its next life, too
+            if self._child is not None:
+                self._child.setup += 1
+                self._child.send({"adapt": settings, "setup": self._child.setup})
+
     @property
     def pid(self) -> int | None:
         """Process that reads the camera now."""
@@ -141,10 +156,9 @@ class ProcessSource:
             return None if self._child is None else self._child.pid
 
     def _start(self, stack: contextlib.ExitStack) -> "_Child":
-        child = _Child(self._reader)
-        stack.callback(self._stop, child)
         with self._lock:
-            self._child = child
+            child = self._child = _Child(self._reader)
+            stack.callback(self._stop, child)
             if self._closed.is_set():  # closed while it was started
                 child.hang_up()
         return child
@@ -168,6 +182,9 @@ class ProcessSource:
                     child.free(message["frame"])
                 frames = frames[-1:]
             for message in frames:
+                if message.get("setup", 0) < child.setup:
+                    child.free(message["frame"])  # taken before the camera was set up anew
+                    continue
                 yield _frame(child, message, first, self._reader.name)
             if end := next((message for message in messages if "end" in message), None):
                 if end["end"] == "cannot-work":
@@ -198,6 +215,8 @@ class _Child:
         self.reason = ""
         """Why it ended."""
         self.hangs = False
+        self.setup = 0
+        """How often it was set up anew."""
         self._buffer = b""
         ours, theirs = socket.socketpair()
         self._socket = ours

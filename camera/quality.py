@@ -9,9 +9,19 @@ from numpy.typing import NDArray
 from camera.source import GreyImage
 from config.settings import Quality
 
-FAULTS = ("no-signal", "dark", "bright", "empty", "blurred", "frozen", "incomplete", "size")
-"""Every fault a frame can have. `size` comes from the recipe, `incomplete` from the camera, the
-others from `QualityGate`."""
+FAULTS = (
+    "no-signal",
+    "dark",
+    "bright",
+    "empty",
+    "blurred",
+    "frozen",
+    "incomplete",
+    "size",
+    "no-light",
+)
+"""Every fault a frame can have. `size` comes from the recipe, `incomplete` and `no-light` from the
+camera, the others from `QualityGate`."""
 
 
 def sharpness(image: GreyImage) -> float:

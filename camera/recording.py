@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 
-from camera.source import Frame, KnownDefect
+from camera.source import Frame, KnownDefect, Piece
 from config.errors import UserError
 
 INDEX = "recording.jsonl"
@@ -19,8 +19,8 @@ def record(frames: Iterable[Frame], folder: Path, settings: dict[str, Any]) -> i
 
     A line of the index is written after its picture, so an interrupted recording is whole up to
     there. Its first line holds the camera's settings; each other line `file`, `sequence`,
-    `wall_ns`, `monotonic_ns` (when it was taken), `origin`, `fault`, `place_mm`, `truth` and
-    `defects`.
+    `wall_ns`, `monotonic_ns` (when it was taken), `origin`, `fault`, `place_mm`, `piece`, `truth`
+    and `defects`.
 
     Raises:
         UserError: the folder holds something already, or cannot be made.
@@ -47,6 +47,7 @@ def record(frames: Iterable[Frame], folder: Path, settings: dict[str, Any]) -> i
                 "origin": frame.origin,
                 "fault": frame.fault,
                 "place_mm": frame.place_mm,
+                "piece": frame.piece,
                 "truth": frame.truth,
                 "defects": [[defect.name, list(defect.box)] for defect in frame.defects],
             }
@@ -72,6 +73,8 @@ def read_index(folder: Path) -> dict[Path, dict[str, Any]]:
             if "file" in entry:
                 entry["defects"] = tuple(KnownDefect(n, tuple(box)) for n, box in entry["defects"])
                 entry["place_mm"] = None if entry["place_mm"] is None else tuple(entry["place_mm"])
+                piece = entry.get("piece")  # recordings of older versions do not have it
+                entry["piece"] = None if piece is None else Piece(*piece)
                 known[folder / entry["file"]] = entry
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not the index of a recording: {error}") from None

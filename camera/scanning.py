@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from camera.light import Light
 from camera.raster import plan_raster
 from camera.serial_line import DeviceError
-from camera.source import Event, Frame, Report, Source, Triggered
+from camera.source import Adaptable, Event, Frame, Piece, Report, Source, Triggered
 from camera.stage import Stage
 from config.settings import Camera
 
@@ -45,11 +45,11 @@ class ScanningSource:
         """
         self._reading.start()
         wait = self._settings.live.retry_first_s
-        done = sequence = 0
+        done = sequence = plate = 0
         try:
             while not (self._closed.is_set() or (self._plates and done >= self._plates)):
                 try:
-                    for frame in self._scan():
+                    for frame in self._scan(plate):
                         yield dataclasses.replace(frame, sequence=sequence)
                         sequence += 1
                 except DeviceError as error:
@@ -61,6 +61,7 @@ class ScanningSource:
                 else:
                     wait = self._settings.live.retry_first_s
                     done += 1
+                plate += 1
         finally:
             self.close()
 
@@ -69,7 +70,13 @@ class ScanningSource:
         self._closed.set()
         self._source.close()
 
-    def _scan(self) -> Iterator[Frame]:
+    def adapt(self, camera: Camera) -> None:
+        """Take on brightness, and from the next plate on its size, of another recipe."""
+        self._settings = camera
+        if isinstance(self._source, Adaptable):
+            self._source.adapt(camera)
+
+    def _scan(self, plate: int) -> Iterator[Frame]:
         """The pictures of one plate.
 
         Raises:
@@ -81,18 +88,20 @@ class ScanningSource:
             light = None
             if settings.light.port:
                 light = stack.enter_context(contextlib.closing(Light(settings.light)))
-            for place in plan_raster(settings.scan):
+            places = plan_raster(settings.scan)
+            for number, place in enumerate(places):
                 if self._closed.is_set():
                     return
                 stage.move_to(place)
                 if light is not None:
-                    light.on()
+                    light.on(self._settings.light.intensity_percent)
                 try:
                     frame = self._grab()
                 finally:
                     if light is not None:
                         light.off()
-                yield dataclasses.replace(frame, place_mm=(place.x_mm, place.y_mm))
+                piece = Piece(plate, number, len(places))
+                yield dataclasses.replace(frame, place_mm=(place.x_mm, place.y_mm), piece=piece)
 
     def _grab(self) -> Frame:
         """The first picture begun after now.

@@ -15,6 +15,8 @@ from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from config.settings import Camera
+
 GreyImage: TypeAlias = NDArray[np.uint8]
 
 
@@ -27,6 +29,17 @@ class KnownDefect(NamedTuple):
 
     name: str
     box: Box
+
+
+class Piece(NamedTuple):
+    """A picture of a plate that is photographed piece by piece."""
+
+    plate: int
+    """Number of the plate since the source was opened, from 0; one that broke off counts."""
+    number: int
+    """Of the piece, from 0."""
+    pieces: int
+    """Pieces of the plate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +64,8 @@ class Frame:
     """What the camera itself says is wrong with it (`incomplete`): then it is never judged."""
     place_mm: tuple[float, float] | None = None
     """Where on the stage the middle of the picture lies, in millimetres; None: it has no place."""
+    piece: Piece | None = None
+    """Which piece of a scanned plate it is; None: of none."""
 
     def truth_at(self, box: Box) -> str | None:
         """The true class of a region, where it is known: that of its largest visible defect."""
@@ -107,6 +122,18 @@ class Triggered(Protocol):
 
     def trigger(self) -> None:
         """Ask for one frame, from any thread; it comes out of `frames`."""
+        ...
+
+
+@runtime_checkable
+class Adaptable(Protocol):
+    """A source that another recipe can set up anew while it runs."""
+
+    def adapt(self, camera: Camera) -> None:
+        """Take on exposure, gain, light and plate of a recipe, from any thread.
+
+        No frame that was taken before comes out of `frames` after it.
+        """
         ...
 
 

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 
 from camera.milled_steel import (
@@ -17,6 +18,7 @@ from camera.milled_steel import (
     render_plate,
 )
 from camera.source import Frame, KnownDefect, Pace
+from config.settings import Camera
 from config.settings import Vmc220Source as Vmc220Settings
 
 CLEAN, *DEFECTS = CLASSES
@@ -59,6 +61,7 @@ class Vmc220Source:
         """Start at plate number `first` (a later day of the same platform)."""
         self._settings = settings
         self._first = first
+        self._light_percent = settings.light_percent
         self._closed = threading.Event()
 
     def frames(self) -> Iterator[Frame]:
@@ -69,8 +72,12 @@ class Vmc220Source:
         while pace.wait() and not (settings.frames and sequence >= settings.frames):
             number = self._first + sequence
             plate = render_frame(settings, number)
+            percent = self._light_percent
+            image = plate.image
+            if percent != 100:
+                image = np.asarray(cv2.convertScaleAbs(image, alpha=percent / 100), np.uint8)
             yield Frame(
-                plate.image,
+                image,
                 sequence,
                 time.monotonic_ns(),
                 time.time_ns(),
@@ -79,6 +86,10 @@ class Vmc220Source:
                 tuple(KnownDefect(truth.name, truth.box) for truth in plate.defects),
             )
             sequence += 1
+
+    def adapt(self, camera: Camera) -> None:
+        """Take on the brightness of another recipe."""
+        self._light_percent = camera.vmc220.light_percent
 
     def close(self) -> None:
         """Make `frames` end before its next plate."""

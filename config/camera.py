@@ -149,6 +149,8 @@ class Vmc220Source(Section):
     """Feeds per tooth that occur, in millimetres."""
     light_elevation_deg: float = Field(default=42, ge=5, le=85)
     """Angle of the ring light above the plate, in degrees; varies by 10 either way."""
+    light_percent: float = Field(default=100, gt=0, le=400)
+    """Brightness of the ring light, in percent of what exposes the plates well."""
 
 
 class Live(Section):

@@ -15,6 +15,9 @@ app = App(name="config", help="Write, check and show the settings of this site."
 Config = Annotated[Path | None, Parameter(name=["--config", "-c"])]
 """The option every command has: which settings file."""
 
+RecipeName = Annotated[str | None, Parameter(name="--recipe")]
+"""The option of commands that are about one recipe."""
+
 
 @app.command
 def init(path: Path = Path("millsight.toml")) -> None:

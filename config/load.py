@@ -59,6 +59,30 @@ def load_settings(path: Path | None = None) -> Settings:
     return parse_settings(data, file)
 
 
+def load_what_is_good(path: Path | None, *tables: str) -> tuple[Settings, str]:
+    """The settings in force, or of broken ones these tables alone; and what is broken, or ''.
+
+    Raises:
+        UserError: no file, not TOML, or none of these tables is good.
+    """
+    try:
+        return load_settings(path), ""
+    except UserError as error:
+        broken = str(error)
+    file = find_settings(path)
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(broken) from None
+    for count in range(len(tables), 0, -1):
+        some = {name: data[name] for name in tables[:count] if name in data}
+        try:
+            return parse_settings(some, file), broken
+        except UserError:
+            continue
+    raise UserError(broken)
+
+
 def parse_settings(data: Mapping[str, Any], file: Path) -> Settings:
     """Validate settings already parsed from `file`, whose folder anchors relative paths.
 
@@ -75,6 +99,11 @@ def parse_settings(data: Mapping[str, Any], file: Path) -> Settings:
     device = device.model_copy(update=folders)
     if device.live is not None:
         device = device.model_copy(update={"live": base / device.live})
+    if device.must_be_mount is not None:
+        device = device.model_copy(update={"must_be_mount": base / device.must_be_mount})
+    backup = settings.backup
+    if backup.folder is not None:
+        backup = backup.model_copy(update={"folder": base / backup.folder})
     trainer = settings.trainer.model_copy(update={"data": device.data / settings.trainer.data})
     exchange = anchored(settings.exchange, base, device.data)
     if trainer.golden is not None:
@@ -95,6 +124,7 @@ def parse_settings(data: Mapping[str, Any], file: Path) -> Settings:
     return settings.model_copy(
         update={
             "device": device,
+            "backup": backup,
             "camera": camera,
             "trainer": trainer,
             "exchange": exchange,

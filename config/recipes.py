@@ -1,7 +1,8 @@
 """Recipes: one TOML file for each kind of part, laid over the settings of the site.
 
 The recipe of the settings file is one of them. A file may hold `[recipe]`, which replaces the
-site's, and `[asking]` and `[camera]`, of which it changes the keys it names.
+site's, `[asking]` and `[camera]`, of which it changes the keys it names, and of `[trainer]` its own
+`golden`.
 """
 
 import contextlib
@@ -18,9 +19,33 @@ from config.errors import UserError
 from config.load import explain_all
 from config.settings import Settings
 
-OVERLAID = ("recipe", "asking", "camera")
+OVERLAID = ("recipe", "asking", "camera", "trainer")
 SUFFIX = ".toml"
+FEATURES = frozenset({"exposure_us", "gain_db"})
+CAMERA: Mapping[str, frozenset[str] | None] = {
+    "quality": None,
+    "scan": None,
+    "light": frozenset({"intensity_percent"}),
+    "genicam": FEATURES,
+    "gentl": FEATURES,
+    "vmc220": frozenset({"light_percent"}),
+}
+"""What of the camera a recipe may change, for it changes while the camera runs; None: all of it."""
 _NAME = TypeAdapter(Name)
+
+
+@dataclass(frozen=True, slots=True)
+class Under:
+    """The settings of the site under one of its recipes."""
+
+    settings: Settings
+    key: str = ""
+    """How a device's store knows the recipe: '' for that of the settings file, else its name."""
+
+    @property
+    def name(self) -> str:
+        """Name of the recipe."""
+        return self.settings.recipe.name
 
 
 @dataclass(frozen=True)
@@ -43,6 +68,41 @@ class Recipes:
     def all(self) -> dict[str, Settings]:
         """All of them, the site's first."""
         return {self.site.recipe.name: self.site, **self.others}
+
+    def each(self) -> list[Under]:
+        """All of them, the site's first, with the keys of the store."""
+        return [Under(self.site), *(Under(s, name) for name, s in self.others.items())]
+
+    def keyed(self, key: str) -> Under | None:
+        """The one that a device's store knows by this key; None: it is no more."""
+        return next((one for one in self.each() if one.key == key), None)
+
+    def under(self, name: str | None) -> Under:
+        """The one of this name; None: that of the settings file.
+
+        Raises:
+            UserError: there is none, or its file has a mistake.
+        """
+        found = next((one for one in self.each() if name in {None, one.name}), None)
+        if found is None:
+            mistakes = [error for error in self.errors if f"{name}{SUFFIX}" in error]
+            known = ", ".join(self.all())
+            raise UserError("\n".join(mistakes) or f"{name}: no recipe; known: {known}")
+        return found
+
+    def told(self, key: str) -> str:
+        """The name of the recipe of a key, for people; empty where there is only one."""
+        return (key or self.site.recipe.name) if self.several or key else ""
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than the recipe of the settings file."""
+        return bool(self.others)
+
+    @property
+    def quotas(self) -> dict[str, tuple[int, int]]:
+        """`asking.k` and `asking.cold_start` by the keys of the store."""
+        return {o.key: (o.settings.asking.k, o.settings.asking.cold_start) for o in self.each()}
 
     def of_index(self, index: int) -> Settings | None:
         """The one that a PLC selects by this index, from 1."""
@@ -94,14 +154,55 @@ def overlay(site: Settings, text: str, file: Path) -> Settings:
             f"{file}: recipe.name: found {recipe['name']!r}, and the file is of {name!r}; "
             "name both alike"
         )
+    _check_camera(site, data.get("camera", {}), file)
     under: dict[str, Any] = site.model_dump()
     under["recipe"] = recipe
-    for key in OVERLAID[1:]:
+    for key in ("asking", "camera"):
         _merge(under[key], data.get(key, {}))
+    under["trainer"]["golden"] = _own_golden(data.get("trainer", {}), file)
     try:
         return Settings.model_validate(under)
     except ValidationError as error:
         raise UserError(explain_all(error, file)) from None
+
+
+def _check_camera(site: Settings, changes: Any, file: Path) -> None:
+    """Refuse what cannot be changed while the camera runs, or could not be set back.
+
+    Raises:
+        UserError: the key is named.
+    """
+    for table, keys in changes.items() if isinstance(changes, dict) else ():
+        allowed = CAMERA.get(table, frozenset())
+        for key in keys if isinstance(keys, dict) else [""]:
+            name = f"camera.{table}.{key}".rstrip(".")
+            if allowed is not None and key not in allowed:
+                known = ", ".join(
+                    f"camera.{t}.{k}" for t, ks in CAMERA.items() for k in sorted(ks or {"*"})
+                )
+                raise UserError(f"{file}: {name}: a recipe cannot change it; it can: {known}")
+            if key in FEATURES and getattr(getattr(site.camera, table), key) is None:
+                raise UserError(
+                    f"{file}: {name}: the settings of the site leave it to the camera; set it "
+                    "there too, so that it can be set back"
+                )
+
+
+def _own_golden(trainer: Any, file: Path) -> Any:
+    """The golden folder of a recipe, relative to its file: that of the site shows another part.
+
+    Raises:
+        UserError: `[trainer]` holds something else, for a night is one for all recipes.
+    """
+    if not isinstance(trainer, dict):
+        raise UserError(f"{file}: trainer: found {trainer!r}; allowed is a table with `golden`")
+    if unknown := [key for key in trainer if key != "golden"]:
+        raise UserError(
+            f"{file}: trainer.{unknown[0]}: not of a recipe; of [trainer] a recipe has golden, the "
+            "rest stands in the settings file"
+        )
+    golden = trainer.get("golden")
+    return file.parent.absolute() / golden if isinstance(golden, str) else golden
 
 
 def _merge(into: dict[str, Any], changes: Any) -> None:

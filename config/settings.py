@@ -4,10 +4,11 @@ The docstring under a key is its documentation everywhere: in `millsight config 
 `docs/settings.md` and in error messages. Units stand in the key's name (`_s`, `_fps`, `_px`).
 """
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from config.basics import PATCH_SIZE, Name, Section
 from config.camera import (
@@ -142,8 +143,23 @@ class Asking(Section):
     agree; such a repeat looks like any other question."""
 
 
+class KeepRule(Section):
+    """How long, and in how much room, the pictures of one recipe or reason are kept."""
+
+    recipe: str = Field(default="", max_length=64)
+    """Name of the recipe; empty: every one."""
+    reason: Literal["", "uncertain", "audit", "cold-start", "defect"] = ""
+    """Why they were kept; empty: for whatever reason."""
+    days: int = Field(default=0, ge=0, le=36500)
+    """Days after which they go; 0: whatever their age."""
+    mb: int = Field(default=0, ge=0, le=100000000)
+    """Megabytes over which the least useful ones go; 0: however many."""
+
+
 class Keeping(Section):
-    """Which pictures are kept besides those that are asked about."""
+    """Which pictures are kept besides those that are asked about, and how much room they have.
+
+    An answer that the trainer has not acknowledged never goes, nor does its picture."""
 
     defects_per_minute: int = Field(default=60, ge=0, le=100000)
     """Failed frames of which a picture is kept, per minute; 0 keeps none."""
@@ -151,6 +167,36 @@ class Keeping(Section):
     """Near-identical patches kept in one group; further ones are judged, and not kept."""
     low_disk_mb: int = Field(default=1000, ge=0)
     """Free space under which the pages warn that the disk is nearly full, in megabytes."""
+    budget_mb: int = Field(default=8000, ge=20, le=100000000)
+    """Most room for the store, in megabytes; over it, what is least useful goes (docs/disk.md)."""
+    floor_mb: int = Field(default=200, ge=0, le=100000000)
+    """Free space under which nothing more is kept, in megabytes; plates are judged all the same,
+    and the least useful pictures go until there is a tenth more."""
+    rules: list[KeepRule] = Field(default=[], max_length=100)
+    """Bounds for single recipes and reasons, besides those above: tables with the keys `recipe`,
+    `reason`, `days` and `mb`, such as `[{ reason = "defect", days = 30, mb = 2000 }]`."""
+    rows_days: int = Field(default=400, ge=1, le=36500)
+    """Days for which answers of parts, counters, events and acknowledged labels are remembered."""
+    models: int = Field(default=5, ge=2, le=1000)
+    """Model files kept: those in use, those before them, and the latest others."""
+    tidy_s: float = Field(default=300, ge=1, le=86400)
+    """Seconds between two clean-ups of a running inspection."""
+    check_hours: float = Field(default=24, ge=0.01, le=8760)
+    """Hours between two checks of the whole store."""
+
+
+class Backup(Section):
+    """Copies of the store in a second place."""
+
+    folder: Path | None = Field(default=None, strict=False)
+    """Folder for them, best on another disk. Not set: none are made. Relative paths start at the
+    settings file."""
+    must_be_mount: bool = False
+    """Whether the folder, or one above it, must be the mount of a disk of its own."""
+    keep: int = Field(default=3, ge=1, le=1000)
+    """Copies kept; the oldest goes once a new one is whole."""
+    hours: float = Field(default=24, ge=0.01, le=8760)
+    """Hours between two copies."""
 
 
 class Drift(Section):
@@ -175,6 +221,9 @@ class Device(Section):
     """Name of this device; part of every patch's identity."""
     data: Path = Field(default=Path("data"), strict=False)
     """Folder for the store and the models. Relative paths start at the settings file."""
+    must_be_mount: Path | None = Field(default=None, strict=False)
+    """Folder that a disk of its own must be mounted on, such as `/var/lib/millsight`. While none
+    is, nothing is written there: the root disk must not fill up in its place."""
     threads: int = Field(default=1, ge=1, le=64)
     """Threads of one inference. One is fastest for this network."""
     int8: Literal["race", "never"] = "race"
@@ -189,6 +238,22 @@ class Device(Section):
     `live.db` in `data`."""
 
 
+def _is_network(words: str) -> str:
+    """Words that are an address or a network.
+
+    Raises:
+        ValueError: they are not.
+    """
+    try:
+        ipaddress.ip_network(words)
+    except ValueError:
+        raise ValueError(f"{words!r} is no address or network, such as 10.0.0.0/24") from None
+    return words
+
+
+Network = Annotated[str, AfterValidator(_is_network)]
+
+
 class Review(Section):
     """The touch pages: live view, questions, today, models, people."""
 
@@ -201,6 +266,9 @@ class Review(Section):
         Field(default=[])
     )
     """Names and addresses under which browsers elsewhere reach the pages; others are refused."""
+    watchers: list[Network] = Field(default=[], max_length=100)
+    """Addresses or networks, such as `10.0.0.7` or `10.0.0.0/24`, that may read `/health` and
+    `/metrics` without a password; this machine always may."""
     operators: list[Name] = Field(default=["operator"], min_length=1, max_length=100)
     """Names that an operator taps to say who is answering; `millsight people pin` gives a PIN."""
     supervisors: list[Name] = Field(default=[], max_length=100)
@@ -296,12 +364,17 @@ class Trainer(Section):
     least_new_class: int = Field(default=20, ge=2, le=100000)
     """Patches that operators must have called by the same new name before it becomes a class of
     the next model."""
+    enough_agreement: float | None = Field(default=None, gt=0, le=1)
+    """Cohen's kappa with the model of half as many labels from which a night says that more labels
+    no longer change the model; asking goes on all the same. 0.99 is what the laboratory tries.
+    Default: the kappa is told, and no more."""
     ask_again: int = Field(default=20, ge=0, le=10000)
     """Labels that look wrong which a night sends back to be asked again, at most."""
     golden: Path | None = Field(default=None, strict=False)
     """Folder of class folders that no model ever learns from and every new model is judged on. The
     first night takes a copy, which is what counts from then on; `millsight trainer freeze` takes
-    what has changed as its next version. Relative paths start at the settings file."""
+    what has changed as its next version. Other recipes name theirs in their own files. Relative
+    paths start at the settings file."""
     least_golden: int = Field(default=30, ge=1, le=1000000)
     """Patches a model must be judged on, golden ones and new audits together, to go out."""
     least_accuracy: float = Field(default=0.7, ge=0, le=1)
@@ -392,6 +465,7 @@ class Settings(Section):
     recipe: Recipe = Recipe()
     asking: Asking = Asking()
     keeping: Keeping = Keeping()
+    backup: Backup = Backup()
     drift: Drift = Drift()
     machine: Machine = Machine()
     plant: Plant = Plant()

@@ -1,6 +1,5 @@
 """Bringing a model into use: checked first, then switched to in one step."""
 
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -10,8 +9,9 @@ import numpy as np
 from sqlite_utils import Database
 
 from config.errors import UserError
+from config.recipes import Under
 from config.settings import PATCH_SIZE, Recipe, Settings
-from device.durable import flush_folder
+from device.durable import write_durably
 from device.model import Model, ModelMetadata, load_model, load_model_bytes, read_model_file
 from device.race import race, record_race, stream_patches
 from device.store import (
@@ -91,8 +91,8 @@ def activate(
     return model
 
 
-def go_back(db: Database, model_id: str, settings: Settings, who: str) -> Model:
-    """Bring an earlier model of this device into use again, and record who did it.
+def go_back(db: Database, model_id: str, under: Under, who: str) -> Model:
+    """Bring an earlier model of this device into use again for a recipe, and record who did it.
 
     The model that is left is not taken from the exchange again.
 
@@ -100,8 +100,9 @@ def go_back(db: Database, model_id: str, settings: Settings, who: str) -> Model:
         UserError: it is in use already, is not known here, or its file is missing, damaged or for
             other classes; nothing was changed.
     """
+    settings = under.settings
     data = settings.device.data
-    left = in_force(db).model_id
+    left = in_force(db, under.key).model_id
     if model_id == left:
         raise UserError(f"{model_id[:12]}: is the model in use already")
     if not db.execute("SELECT 1 FROM models WHERE id = ?", [model_id]).fetchone():
@@ -112,10 +113,11 @@ def go_back(db: Database, model_id: str, settings: Settings, who: str) -> Model:
         raise UserError(f"{path}: not the model it was; go back to another one")
     check_recipe(model.metadata, settings.recipe, str(path))
     with explain_errors(data / STORE_FILE), exclusive(db):
-        record_activation(db, model_id, f"rolled back by {who}")
+        record_activation(db, model_id, f"rolled back by {who}", under.key)
         if left is not None:
-            refuse(db, left, f"rolled back by {who}")
-        add_action(db, who, "rolled back", model_id)
+            refuse(db, left, f"rolled back by {who}", under.key)
+        of = f" for recipe {under.key}" if under.key else ""
+        add_action(db, who, "rolled back", f"{model_id}{of}")
     return model
 
 
@@ -128,22 +130,3 @@ def measure_latency(model: Model) -> float:
         model.log_probabilities(patch)
         times.append(time.perf_counter() - began)
     return 1000 * statistics.median(times)
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a file so that after a power cut it is there whole, or not at all.
-
-    Raises:
-        OSError: the folder cannot be made or written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    flush_folder(path.parent)

@@ -48,8 +48,8 @@ class Asker:
             if alike is not None:
                 self._copies[alike] += 1
                 continue
-            if reason in {"uncertain", "cold-start"}:
-                self._seen.add(patch, fingerprint_of(db, patch))
+            if reason in {"uncertain", "cold-start"} and (print_ := fingerprint_of(db, patch)):
+                self._seen.add(patch, print_)
             if reason == "uncertain" and predicted in self._classes:
                 self._uncertain.take(self._classes.index(predicted), score, patch)
             elif reason == "cold-start":

@@ -28,6 +28,7 @@ from config.cli import Config
 from config.document import to_toml
 from config.errors import UserError
 from config.load import load_settings
+from config.recipes import Under
 from config.settings import FolderSource as FolderSettings
 from config.settings import Settings
 from device.activation import activate, model_path
@@ -86,7 +87,7 @@ def bench(
         raise UserError("no images to measure with: name a folder with --frames")
     files = find_images(folder)[:MOST_IMAGES]
     model_file = model or _model_in_use(settings)
-    loaded = model_for(settings, model_file)
+    loaded = model_for(Under(settings), model_file)
     patches = np.stack([to_patch(read_grey(file)) for file in files])
     rows = [
         loop_row(settings, files, model_file, loaded, patches, runs, one_core=False),

@@ -11,12 +11,15 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from config.cli import Config
+from config.cli import Config, RecipeName
 from config.errors import UserError
 from config.load import load_settings
-from config.settings import Settings
+from config.recipes import Recipes, load_recipes
+from device.upkeep_cli import backup, check, restore, tidy
 
 app = App(name="device", help="Inspect: run the loop, see its state, look at single images.")
+for command in (tidy, check, backup, restore):
+    app.command(command)
 
 
 class Lines:
@@ -53,12 +56,12 @@ def run(
         Print a line of JSON for every frame too.
     """
     from camera.source import Event  # noqa: PLC0415
+    from device.journal import reporter  # noqa: PLC0415
+    from device.last_good import keep_good  # noqa: PLC0415
     from device.loop import FrameResult, InspectionLoop  # noqa: PLC0415
 
     say = Lines()
-
-    def report(event: Event) -> None:
-        say(f"{event.kind}: {event.text}")
+    report = reporter(say)
 
     def print_verdict(result: FrameResult) -> None:
         frame = result.captured.frame
@@ -70,9 +73,9 @@ def run(
         }
         say(json.dumps(line, ensure_ascii=False))
 
-    loop = InspectionLoop(
-        load_settings(config), report, on_frame=print_verdict if verdicts else None
-    )
+    settings = load_settings(config)
+    loop = InspectionLoop(settings, report, on_frame=print_verdict if verdicts else None)
+    keep_good(config, settings)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         loop.stop()
@@ -81,10 +84,11 @@ def run(
     signal.signal(signal.SIGTERM, stop)
     summary = loop.run()
     counts = ", ".join(f"{name} {count}" for name, count in sorted(summary.verdicts.items()))
-    say(
-        f"ended: {summary.frames} frames ({counts or 'none'}), {summary.kept} flags kept, "
+    text = (
+        f"{summary.frames} frames ({counts or 'none'}), {summary.kept} flags kept, "
         f"{summary.frames_per_second:.1f} frames/s"
     )
+    report(Event("ended", text))
 
 
 @app.command
@@ -108,11 +112,46 @@ def status(config: Config = None, *, as_json: Annotated[bool, Parameter("--json"
 
 
 @app.command
+def latency(
+    config: Config = None,
+    *,
+    parts: int = 1000,
+    as_json: Annotated[bool, Parameter("--json")] = False,
+) -> None:
+    """Show how long parts took from the trigger to the result, and where the time went.
+
+    Median, 99th percentile and worst of the latest parts, against machine.deadline_s.
+
+    Parameters
+    ----------
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    parts
+        So many of the latest parts.
+    as_json
+        Print JSON instead of text.
+    """
+    from device import latency as of_parts  # noqa: PLC0415
+    from device.store import open_store  # noqa: PLC0415
+
+    settings = load_settings(config)
+    deadline_s = settings.machine.deadline_s
+    db = open_store(settings.device.data)
+    found = of_parts.latest(db, parts)
+    db.close()
+    if as_json:
+        print(json.dumps(of_parts.as_json(found, deadline_s), indent=2))
+    else:
+        print("\n".join(of_parts.lines(found, deadline_s)))
+
+
+@app.command
 def inspect(
     images: Annotated[list[Path], Parameter(negative_iterable="")],
     config: Config = None,
     *,
     model: Path | None = None,
+    recipe: RecipeName = None,
     out: Path = Path("inspected"),
     as_json: Annotated[bool, Parameter("--json")] = False,
 ) -> None:
@@ -125,7 +164,9 @@ def inspect(
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     model
-        The model file. Default: the model in use.
+        The model file. Default: the recipe's model in use.
+    recipe
+        The recipe. Default: that of the settings file.
     out
         Folder for the overlays, one PNG per image.
     as_json
@@ -133,12 +174,12 @@ def inspect(
     """
     from device.inspect_images import inspect_image, inspection_lines, model_for  # noqa: PLC0415
 
-    settings = load_settings(config)
-    chosen = model_for(settings, model)
+    under = load_recipes(load_settings(config)).under(recipe)
+    chosen = model_for(under, model)
     failed = 0
     for path in images:
         try:
-            result = inspect_image(path, chosen, settings.recipe, out)
+            result = inspect_image(path, chosen, under.settings.recipe, out)
         except UserError as error:
             print(f"millsight: {error}", file=sys.stderr)
             failed += 1
@@ -151,7 +192,7 @@ def inspect(
 
 @app.command
 def activate(
-    model: Path, config: Config = None, *, reason: str = "by hand", recipe: str | None = None
+    model: Path, config: Config = None, *, reason: str = "by hand", recipe: RecipeName = None
 ) -> None:
     """Check a model file and make it the model in use; a running loop takes it up at once.
 
@@ -166,35 +207,30 @@ def activate(
     recipe
         The recipe it is for. Default: that of the settings file.
     """
-    from config.recipes import load_recipes  # noqa: PLC0415
     from device.activation import activate as bring_into_use  # noqa: PLC0415
     from device.store import open_store  # noqa: PLC0415
 
     settings = load_settings(config)
-    under: Settings | None = settings
-    if recipe is not None:
-        recipes = load_recipes(settings)
-        under = recipes.named(recipe)
-        if under is None:
-            raise UserError(f"{recipe}: no recipe; known: {', '.join(recipes.all())}")
-    assert under is not None
-    key = "" if under is settings or recipe is None else recipe
+    under = load_recipes(settings).under(recipe)
     db = open_store(settings.device.data)
-    print(f"{bring_into_use(db, model, under, reason, key).id[:12]} in use")
+    found = bring_into_use(db, model, under.settings, reason, under.key)
     db.close()
+    print(f"{found.id[:12]} in use")
 
 
 @app.command
-def models(config: Config = None) -> None:
+def models(config: Config = None, *, recipe: RecipeName = None) -> None:
     """List the models of this device, the newest first, and those that it refused.
 
     * is the model in use. A model on probation says how far it is, one that is not taken from the
-    exchange again says why.
+    exchange again says why. Where there are several recipes, each model names its own.
 
     Parameters
     ----------
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    recipe
+        Only the models of this recipe. Default: all.
     """
     from datetime import datetime  # noqa: PLC0415
 
@@ -203,23 +239,33 @@ def models(config: Config = None) -> None:
     from device.update.probation import said_of  # noqa: PLC0415
 
     settings = load_settings(config)
+    recipes = load_recipes(settings)
+    only = None if recipe is None else recipes.under(recipe).key
     db = open_store(settings.device.data)
-    refused = dict(refused_models(db))
+    refused = {(one.model_id, one.recipe): one.reason for one in refused_models(db)}
     for model in known_models(db):
+        if only not in {None, model.recipe}:
+            continue
         said = model.metadata
         metrics = ", ".join(f"{name} {value:.3f}" for name, value in said.metrics.items())
         came = datetime.fromtimestamp(model.wall_ns / 1e9)
         print(
             f"{'*' if model.in_use else ' '} {model.id[:12]} {came:%Y-%m-%d %H:%M} "
-            f"{said.labels} labels, {metrics or 'nothing measured'}; {model.uses[-1].reason}"
+            f"{_of(recipes, model.recipe)}{said.labels} labels, "
+            f"{metrics or 'nothing measured'}; {model.uses[-1].reason}"
         )
         if model.probation is not None:
             print(f"    on probation: {said_of(model.probation, settings.update)}")
-        if (reason := refused.pop(model.id, None)) is not None:
+        if (reason := refused.pop((model.id, model.recipe), None)) is not None:
             print(f"    not taken again: {reason}")
-    for model_id, reason in refused.items():
-        print(f"! {model_id[:12]} refused: {reason}")
+    for (model_id, key), reason in refused.items():
+        if only in {None, key}:
+            print(f"! {model_id[:12]} {_of(recipes, key)}refused: {reason}")
     db.close()
+
+
+def _of(recipes: Recipes, key: str) -> str:
+    return f"recipe {name}: " if (name := recipes.told(key)) else ""
 
 
 @app.command
@@ -227,6 +273,7 @@ def accuracy(
     config: Config = None,
     *,
     model: str | None = None,
+    recipe: RecipeName = None,
     part: str | None = None,
     as_json: Annotated[bool, Parameter("--json")] = False,
 ) -> None:
@@ -237,7 +284,9 @@ def accuracy(
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     model
-        Its id as `models` lists it, or the beginning of it. Default: the model in use.
+        Its id as `models` lists it, or the beginning of it. Default: the recipe's model in use.
+    recipe
+        The recipe. Default: that of the settings file.
     part
         Number of a part. Default: all.
     as_json
@@ -248,12 +297,18 @@ def accuracy(
     from device.history import find_model  # noqa: PLC0415
     from device.store import in_force, open_store  # noqa: PLC0415
 
-    settings = load_settings(config)
-    db = open_store(settings.device.data)
-    model_id = in_force(db).model_id if model is None else find_model(db, model).id
+    recipes = load_recipes(load_settings(config))
+    under = recipes.under(recipe)
+    data = under.settings.device.data
+    db = open_store(data)
+    model_id = in_force(db, under.key).model_id
+    if model is not None:
+        stored = find_model(db, model)
+        model_id = stored.id
+        under = recipes.keyed(stored.recipe) or under
     if model_id is None:
-        raise UserError(f"{settings.device.data}: no model in use yet; train and activate one")
-    found = estimate(db, model_id, settings.asking.k, part=part)
+        raise UserError(f"{data}: no model in use yet; train and activate one")
+    found = estimate(db, model_id, under.settings.asking.k, part=part)
     db.close()
     if as_json:
         print(json.dumps(report_object(model_id, part, found), indent=2, ensure_ascii=False))
@@ -266,6 +321,7 @@ def drift(
     config: Config = None,
     *,
     as_json: Annotated[bool, Parameter("--json")] = False,
+    recipe: RecipeName = None,
     reset: Annotated[bool, Parameter(negative="")] = False,
     part: str | None = None,
     who: str | None = None,
@@ -278,6 +334,8 @@ def drift(
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     as_json
         Print JSON instead of text.
+    recipe
+        The recipe. Default: that of the settings file.
     reset
         What comes from now on is how it should be: the reference is recorded anew.
     part
@@ -289,17 +347,16 @@ def drift(
     from device.drift_report import report_lines, report_object  # noqa: PLC0415
     from device.store import in_force, open_store  # noqa: PLC0415
 
-    settings = load_settings(config)
+    under = load_recipes(load_settings(config)).under(recipe)
     if reset and not (who or "").strip():
         raise UserError("--who: missing; name who decided that the reference is recorded anew")
     if not reset and (part is not None or who is not None):
         raise UserError("--part, --who: they go with --reset")
-    db = open_store(settings.device.data)
-    recipe = settings.recipe.name
+    db = open_store(under.settings.device.data)
     if reset:
-        drift_log.reset(db, recipe, part, who or "")
-    model_id = in_force(db).model_id or ""
-    found = report_object(db, settings, model_id)
+        drift_log.reset(db, under.name, part, who or "")
+    model_id = in_force(db, under.key).model_id or ""
+    found = report_object(db, under.settings, model_id)
     db.close()
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
@@ -308,7 +365,7 @@ def drift(
 
 
 @app.command
-def rollback(model: str, config: Config = None, *, who: str) -> None:
+def rollback(model: str, config: Config = None, *, who: str, recipe: RecipeName = None) -> None:
     """Go back to an earlier model of this device; a running loop takes it up at once.
 
     Parameters
@@ -319,6 +376,8 @@ def rollback(model: str, config: Config = None, *, who: str) -> None:
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     who
         Who decided it, for the audit trail.
+    recipe
+        The recipe to use it for. Default: the one it was used for last.
     """
     from device.activation import go_back  # noqa: PLC0415
     from device.history import find_model  # noqa: PLC0415
@@ -327,18 +386,24 @@ def rollback(model: str, config: Config = None, *, who: str) -> None:
     settings = load_settings(config)
     if not who.strip():
         raise UserError("--who: empty; name who decided it")
+    recipes = load_recipes(settings)
     db = open_store(settings.device.data)
-    print(f"{go_back(db, find_model(db, model).id, settings, who).id[:12]} in use again")
+    found = find_model(db, model)
+    under = recipes.keyed(found.recipe) if recipe is None else recipes.under(recipe)
+    if under is None:
+        raise UserError(f"{found.id[:12]}: its recipe {found.recipe!r} is no more; name another")
+    print(f"{go_back(db, found.id, under, who).id[:12]} in use again")
     db.close()
 
 
 @app.command
 def sync(config: Config = None) -> None:
-    """Push what operators answered, then take in the newest model that is published for us.
+    """Push what operators answered, then take in the newest models that are published for us.
 
-    A model is verified from the pinned root of trust down, tried on golden patches, switched to
-    between two frames, and on probation from then on. Whatever is refused leaves the running model
-    as it is; the reason is printed, an event, and the exit status is 1.
+    Every recipe has its own channel; what is refused for one keeps back no other's. A model is
+    verified from the pinned root of trust down, tried on golden patches, switched to between two
+    frames, and on probation from then on. Whatever is refused leaves the running model as it is;
+    the reason is printed, an event, and the exit status is 1.
 
     Parameters
     ----------
@@ -376,6 +441,8 @@ def trust(root: Path, config: Config = None) -> None:
 def questions(config: Config = None) -> None:
     """List the flagged patches that wait for an answer, most unsure first.
 
+    Where there are several recipes, each line ends with the name of its own.
+
     Parameters
     ----------
     config
@@ -385,9 +452,11 @@ def questions(config: Config = None) -> None:
 
     settings = load_settings(config)
     db = open_store(settings.device.data)
-    for question in waiting(db, settings.asking.k, settings.asking.cold_start):
+    recipes = load_recipes(settings)
+    for question in waiting(db, recipes.quotas):
         guess = question.predicted or "-"
-        print(f"{question.patch_id} {question.reason} {guess} {question.score:.4f}")
+        line = f"{question.patch_id} {question.reason} {guess} {question.score:.4f}"
+        print(f"{line} {recipes.told(question.recipe)}".rstrip())
     db.close()
 
 
@@ -400,22 +469,32 @@ def label(patch: str, class_name: str, config: Config = None, *, operator: str) 
     patch
         Id of the patch, as `questions` lists it.
     class_name
-        One of the recipe's classes, or of those that the model in use has besides.
+        One of the classes of the recipe that it was asked under, or of those that its model in use
+        has besides.
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     operator
         Who answers.
     """
-    from device.store import add_label, classes_in_use, open_store  # noqa: PLC0415
+    from device.store import (  # noqa: PLC0415
+        add_label,
+        classes_in_use,
+        last_question,
+        open_store,
+        staying_the_store,
+    )
 
     settings = load_settings(config)
+    recipes = load_recipes(settings)
     db = open_store(settings.device.data)
-    if class_name not in (classes := classes_in_use(db, settings.recipe)):
+    question = last_question(db, patch)
+    under = recipes.keyed("" if question is None else question.recipe) or recipes.under(None)
+    if class_name not in (classes := classes_in_use(db, under)):
         raise UserError(
-            f"{class_name}: no class of recipe {settings.recipe.name!r}; "
-            f"its classes: {', '.join(classes)}"
+            f"{class_name}: no class of recipe {under.name!r}; its classes: {', '.join(classes)}"
         )
-    add_label(db, patch, class_name, operator)
+    with staying_the_store(settings.device.data):
+        add_label(db, patch, class_name, operator)
     db.close()
     print(f"{patch[:12]}: {class_name}")
 
@@ -470,3 +549,26 @@ def push(config: Config = None, *, as_json: Annotated[bool, Parameter("--json")]
         print(json.dumps(pushed._asdict(), indent=2, ensure_ascii=False))
         return
     print("\n".join(pushed.lines()))
+
+
+@app.command
+def note(text: str, config: Config = None, *, kind: str = "note") -> None:
+    """Put a line among the events of this device: for services and people beside it.
+
+    Parameters
+    ----------
+    text
+        What happened.
+    config
+        The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    kind
+        A word for what kind of event it is.
+    """
+    from config.load import load_what_is_good  # noqa: PLC0415
+    from device.store import add_event, open_store  # noqa: PLC0415
+
+    settings, _broken = load_what_is_good(config, "device")  # it may be what is to be told
+    db = open_store(settings.device.data)
+    with db.atomic():
+        add_event(db, kind, text)
+    db.close()

@@ -7,7 +7,7 @@ of its scores with every model. Both grow to `drift.reference_blocks`, and not w
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -63,6 +63,7 @@ class Alarm(NamedTuple):
 
     id: int
     wall_ns: int
+    recipe: str
     part: str
     model_id: str
     kind: str
@@ -98,7 +99,7 @@ def add_block(db: Database, ended: EndedBlock, settings: Drift) -> list[Event]:
     start = _start(db, ended.recipe, ended.part)
     moved = _compare(db, ended, start)
     open_now = [
-        alarm for alarm in alarms(db, ended.recipe, lasting=True) if alarm.part == ended.part
+        alarm for alarm in alarms(db, [ended.recipe], lasting=True) if alarm.part == ended.part
     ]
     events = _end_alarms(db, open_now, moved)
     kind = kind_of(moved)
@@ -224,7 +225,7 @@ def _raise_alarm(
             json.dumps(blocks[0]), json.dumps(blocks[1]),
         ],
     )  # fmt: skip
-    return alarms(db, ended.recipe, limit=1)[0]
+    return alarms(db, [ended.recipe], limit=1)[0]
 
 
 def _grow(db: Database, ended: EndedBlock, start: int, settings: Drift) -> None:
@@ -313,21 +314,26 @@ def _dense(text: str, classes: int) -> Ints:
 
 
 def alarms(
-    db: Database, recipe: str, *, lasting: bool = False, limit: int = 100, since_ns: int = 0
+    db: Database,
+    recipes: Collection[str],
+    *,
+    lasting: bool = False,
+    limit: int = 100,
+    since_ns: int = 0,
 ) -> list[Alarm]:
-    """The alarms of a recipe, the latest first; `lasting`: only those that have not ended."""
+    """The alarms of these recipes, the latest first; `lasting`: only those that have not ended."""
     rows = db.execute(
-        "SELECT id, wall_ns, part, model_id, kind, moved, before, after, ended_ns "
-        "FROM drift_alarms WHERE recipe = ? AND (NOT ? OR ended_ns IS NULL) AND wall_ns >= ? "
-        "ORDER BY id DESC LIMIT ?",
-        [recipe, lasting, since_ns, limit],
+        "SELECT id, wall_ns, recipe, part, model_id, kind, moved, before, after, ended_ns "
+        "FROM drift_alarms WHERE recipe IN (SELECT value FROM json_each(?)) "
+        "AND (NOT ? OR ended_ns IS NULL) AND wall_ns >= ? ORDER BY id DESC LIMIT ?",
+        [json.dumps(list(recipes)), lasting, since_ns, limit],
     )
     return [
         Alarm(
-            number, wall_ns, part, model, kind, [Moved(*one) for one in json.loads(moved)],
+            number, wall_ns, recipe, part, model, kind, [Moved(*one) for one in json.loads(moved)],
             json.loads(before), json.loads(after), ended_ns,
         )
-        for number, wall_ns, part, model, kind, moved, before, after, ended_ns in rows
+        for number, wall_ns, recipe, part, model, kind, moved, before, after, ended_ns in rows
     ]  # fmt: skip
 
 
@@ -340,7 +346,7 @@ def reset(db: Database, recipe: str, part: str | None, who: str) -> None:
             "block, who) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [*stamp(), recipe, part, last, who],
         )
-        for alarm in alarms(db, recipe, lasting=True):
+        for alarm in alarms(db, [recipe], lasting=True):
             if part in {None, alarm.part}:
                 _end(db, alarm.id)
         add_action(db, who, "reset drift", "every part" if part is None else part or "-")
@@ -419,6 +425,7 @@ def alarm_object(alarm: Alarm) -> dict[str, Any]:
     return {
         "id": alarm.id,
         "wall_ns": alarm.wall_ns,
+        "recipe": alarm.recipe,
         "part": alarm.part,
         "model": alarm.model_id or None,
         "kind": alarm.kind,

@@ -18,7 +18,7 @@ def report_object(db: Database, settings: Settings, model_id: str) -> dict[str, 
         "recipe": recipe,
         "reference_blocks": settings.drift.reference_blocks,
         "parts": [one._asdict() for one in progress(db, recipe, model_id)],
-        "alarms": [alarm_object(alarm) for alarm in alarms(db, recipe, limit=SHOWN)],
+        "alarms": [alarm_object(alarm) for alarm in alarms(db, [recipe], limit=SHOWN)],
     }
 
 

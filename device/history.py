@@ -7,7 +7,7 @@ from sqlite_utils import Database
 from config.errors import UserError
 from device.model import ModelMetadata
 from device.store import in_force, why_refused
-from device.update.probation import Probation, running_probation
+from device.update.probation import Probation, running_probations
 
 
 class Use(NamedTuple):
@@ -15,6 +15,8 @@ class Use(NamedTuple):
 
     wall_ns: int
     reason: str
+    recipe: str
+    """'' for that of the settings file, else its name."""
 
 
 class StoredModel(NamedTuple):
@@ -31,10 +33,16 @@ class StoredModel(NamedTuple):
     uses: list[Use]
     """Every time it came into use, the first one first."""
     in_use: bool
+    """By any recipe."""
     probation: Probation | None
     """Where it is on probation."""
     refused: str | None
-    """Why it is not taken from the exchange again; None: it may be."""
+    """Why it is not taken from the exchange again for its recipe; None: it may be."""
+
+    @property
+    def recipe(self) -> str:
+        """The recipe it came into use for last: '' for that of the settings file, else its name."""
+        return self.uses[-1].recipe if self.uses else ""
 
 
 def count_models(db: Database) -> int:
@@ -65,19 +73,24 @@ def find_model(db: Database, beginning: str) -> StoredModel:
         what = "no model" if not rows else "more than one model"
         raise UserError(f"{beginning}: {what} of this device; `millsight device models` lists")
     model_id, wall_ns, metadata, size, latency_ms = rows[0]
-    uses = db.execute(
-        "SELECT wall_ns, reason FROM activations WHERE model_id = ? ORDER BY id", [model_id]
+    came = db.execute(
+        "SELECT wall_ns, reason, recipe FROM activations WHERE model_id = ? ORDER BY id",
+        [model_id],
     )
+    uses = [Use(*row) for row in came]
+    recipes = dict.fromkeys(use.recipe for use in reversed(uses))
+    probations = [p for p in running_probations(db) if p.model_id == model_id]
+    reasons = [why_refused(db, model_id, recipe) for recipe in recipes or [""]]
     return StoredModel(
         model_id,
         wall_ns,
         ModelMetadata.model_validate_json(metadata),
         size,
         latency_ms,
-        [Use(*row) for row in uses],
-        model_id == in_force(db).model_id,
-        found if (found := running_probation(db)) and found.model_id == model_id else None,
-        why_refused(db, model_id),
+        uses,
+        any(model_id == in_force(db, recipe).model_id for recipe in recipes),
+        probations[0] if probations else None,
+        next((reason for reason in reasons if reason), None),
     )
 
 
@@ -89,11 +102,11 @@ def predecessor(db: Database, model: StoredModel) -> StoredModel | None:
         known
         or db.execute(
             """
-        SELECT model_id FROM activations WHERE model_id != ?1
+        SELECT model_id FROM activations WHERE model_id != ?1 AND recipe = ?2
             AND id < (SELECT min(id) FROM activations WHERE model_id = ?1)
         ORDER BY id DESC LIMIT 1
         """,
-            [model.id],
+            [model.id, model.recipe],
         ).fetchone()
     )
     return None if row is None or row[0] == model.id else find_model(db, row[0])

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from camera.folder import read_grey
 from config.errors import UserError
-from config.settings import Recipe, Settings
+from config.recipes import Under
+from config.settings import Recipe
 from device.activation import check_recipe, model_path
 from device.model import Model, load_model
 from device.patches import Cutter
@@ -17,15 +18,16 @@ from device.store import in_force, open_store
 from device.verdict import frame_verdict, judge
 
 
-def model_for(settings: Settings, file: Path | None) -> Model:
-    """The model of a file, or else the one in use.
+def model_for(under: Under, file: Path | None) -> Model:
+    """The model of a file, or else the one in use for the recipe.
 
     Raises:
         UserError: there is none, or it does not fit the recipe.
     """
+    settings = under.settings
     if file is None:
         db = open_store(settings.device.data)
-        model_id = in_force(db).model_id
+        model_id = in_force(db, under.key).model_id
         db.close()
         if model_id is None:
             raise UserError(

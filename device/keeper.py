@@ -11,6 +11,7 @@ import json
 import queue
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,11 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camera.source import Event, Frame, Report
+from config.errors import UserError
 from config.settings import PATCH_SIZE, Region, Settings
 from device.clock import stamp
+from device.clock_watch import follow_clock
 from device.cycles import begin_day
+from device.disk import MB, free_bytes, missing_disk, need_disk
 from device.drift_log import EndedBlock, add_block
+from device.mend import is_damage, mend_and_report
 from device.parts import Part, add_part, choose_recipe
+from device.plate import Plate
+from device.plate_log import add_plate
 from device.store import (
     STORE_FILE,
     Counted,
@@ -37,8 +44,10 @@ from device.store import (
     encode_png,
     explain_errors,
     open_store,
+    refuse_while_mending,
     set_state,
 )
+from device.swap_store import identity_of
 from device.update.probation import Judging, note_judged, watch
 
 WAITING_ITEMS = 64
@@ -47,6 +56,8 @@ GROUP_ITEMS = 32
 """Most frames in one transaction."""
 RETRY_S = 5.0
 """Wait before a full disk is tried again, in seconds."""
+LOOK_S = 1.0
+"""How often free space is looked at, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +124,8 @@ class RecipeChosen:
     who: str
 
 
-Item: TypeAlias = KeptFrame | Counts | EndedBlock | Event | Part | LotBegun | RecipeChosen
-Row: TypeAlias = Counts | EndedBlock | Event | Part | LotBegun | RecipeChosen
+Item: TypeAlias = KeptFrame | Counts | EndedBlock | Event | Part | LotBegun | RecipeChosen | Plate
+Row: TypeAlias = Counts | EndedBlock | Event | Part | LotBegun | RecipeChosen | Plate
 Encoded: TypeAlias = tuple[KeptFrame, bytes | None, list[bytes]]
 """A frame with its JPEG, where it has one, and the PNGs of its kept patches."""
 
@@ -133,6 +144,10 @@ class Keeper:
         self._closing = threading.Event()
         self.paused = threading.Event()
         """Set while the disk takes nothing."""
+        self.no_room = threading.Event()
+        """Set while the disk has less free space than the floor: no pictures are taken."""
+        self._looked = -LOOK_S
+        self._suspected = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper")
 
     def start(self) -> None:
@@ -141,14 +156,24 @@ class Keeper:
         Raises:
             UserError: the store cannot be opened.
         """
-        self._db = open_store(self._folder)
+        self._open()
         self._thread.start()
+
+    def suspect(self) -> None:
+        """Somebody found the store damaged: it is looked at, and mended, with the next commit."""
+        self._suspected.set()
+
+    def _open(self) -> None:
+        self._db = open_store(self._folder)
+        self._identity = identity_of(self._folder)
 
     def put(self, item: Item) -> bool:
         """Hand something over to be stored; waits while the queue is full.
 
-        False: the disk takes nothing at present, and the item was not taken.
+        False: the disk takes nothing at present, or no pictures, and the item was not taken.
         """
+        if self.no_room.is_set() and isinstance(item, KeptFrame):
+            return False
         while not self.paused.is_set():
             with contextlib.suppress(queue.Full):
                 self._queue.put(item, timeout=0.2)
@@ -177,8 +202,11 @@ class Keeper:
 
     def _store(self, group: list[Item]) -> None:
         """Commit a group, again and again while the disk is full."""
+        self._look_for_room()
         encoded = [self._encode(i) if isinstance(i, KeptFrame) else i for i in group]
         while (error := self._commit(encoded)) is not None:
+            if is_damage(error):
+                self._report(Event("store", f"{error}; it is mended now, and judging goes on"))
             if not self.paused.is_set():
                 self._report(Event("not-keeping", f"{error}; judging goes on"))
                 self.paused.set()
@@ -187,7 +215,7 @@ class Keeper:
                 text = f"{lost} flagged patches could not be stored before the end"
                 self._report(Event("not-kept", text))
                 return
-            self._closing.wait(RETRY_S)
+            self._closing.wait(RETRY_S if not is_damage(error) else 0.1)
         if self.paused.is_set():
             self.paused.clear()
             self._report(Event("keeping", "the disk takes flagged patches again"))
@@ -201,26 +229,75 @@ class Keeper:
                     what = f"{patch.id} {patch.reason} {patch.predicted or '-'} {patch.score:.4f}"
                     self._report(Event("flagged", what))
 
-    def _watch(self) -> None:
-        """Look whether the model on probation does well."""
+    def _look_for_room(self) -> None:
+        """Stop taking pictures while the disk has too little room, or is not there."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
+        missing = missing_disk(self._settings)
+        floor_mb = self._settings.keeping.floor_mb
         try:
-            event = watch(self._db, self._settings)
+            free_mb = free_bytes(self._folder) // MB
+        except OSError as error:
+            missing = f"{self._folder}: {error.strerror}"
+        if missing is None and free_mb >= floor_mb:
+            if self.no_room.is_set():
+                self.no_room.clear()
+                self._report(Event("keeping", "the disk has room for flagged patches again"))
+        elif not self.no_room.is_set():
+            self.no_room.set()
+            what = missing or (
+                f"{self._folder}: {free_mb} MB free, less than keeping.floor_mb = {floor_mb}; "
+                "the least useful pictures go, or free some space"
+            )
+            self._report(Event("not-keeping", f"{what}; judging goes on"))
+
+    def _watch(self) -> None:
+        """Look whether the models on probation do well."""
+        try:
+            events = watch(self._db, self._settings)
         except sqlite3.Error as error:
             self._report(Event("store", f"the probation is looked at later: {error}"))
             return
-        if event is not None:
+        for event in events:
             self._report(event)
 
     def _commit(self, group: Sequence[Encoded | Row]) -> Exception | None:
         """Store a group in one transaction; what went wrong, if anything did."""
-        self._said = []
         try:
+            self._follow_store()
+            self._said = []
             with explain_errors(self._folder / STORE_FILE), self._db.atomic():
                 for item in group:
                     self._insert(item)
+            self._refuse_another()  # what went into a store that is replaced goes into the next
         except Exception as error:  # noqa: BLE001 - reported; the loop must go on judging
+            if is_damage(error):
+                self._suspected.set()
             return error
         return None
+
+    def _follow_store(self) -> None:
+        """Have the store mended where it is suspected, and open it anew where another is there.
+
+        Raises:
+            UserError: it cannot be mended now, or somebody else is at it.
+        """
+        if self._suspected.is_set():
+            self._db.close()
+            mend_and_report(self._settings, self._report)
+            self._suspected.clear()
+            self._open()
+        elif identity_of(self._folder) != self._identity:
+            need_disk(self._settings)
+            self._db.close()
+            self._open()
+
+    def _refuse_another(self) -> None:
+        refuse_while_mending(self._folder)
+        if identity_of(self._folder) != self._identity:
+            raise UserError(f"{self._folder / STORE_FILE}: was replaced meanwhile")
 
     def _encode(self, kept: KeptFrame) -> Encoded:
         image = kept.frame.image
@@ -235,8 +312,11 @@ class Keeper:
                 add_event(db, event.kind, event.text)
                 self._said.append(event)
             return
-        if isinstance(item, Part):
-            add_part(db, item)
+        if isinstance(item, Part | Plate):
+            if isinstance(item, Part):
+                add_part(db, item)
+            else:
+                add_plate(db, item)
             return
         if isinstance(item, LotBegun):
             begin_lot(db, item.part, item.lot, item.who)
@@ -251,6 +331,9 @@ class Keeper:
             add_counts(db, item.frames.items())
             add_scores(db, item.scores.items())
             set_state(db, "loop", item.state)
+            if (jumped := follow_clock(db)) is not None:
+                add_event(db, jumped.kind, jumped.text)
+                self._said.append(jumped)
             begin_day(db, self._settings.review.shifts[0])
             for judging in item.judged:
                 note_judged(db, judging)
@@ -274,7 +357,8 @@ class Keeper:
             r = patch.region
             truth = frame.truth_at((r.x, r.y, r.width, r.height))
             db.execute(
-                "INSERT OR IGNORE INTO patches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO patches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET png = excluded.png WHERE png = x''",
                 [
                     patch.id, self._device, r.x, r.y, r.width, r.height, png, truth,
                     patch.fingerprint,

@@ -71,6 +71,7 @@ class LiveWriter:
             "machine": None,
             "plc_silent": False,
             "keeping": True,
+            "judged_ns": None,
         }
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
@@ -104,6 +105,8 @@ class LiveWriter:
         with self._lock:
             self._frames += 1
             self._facts["camera"] = "ok"
+            if shown.verdict != "fault":
+                self._facts["judged_ns"] = time.monotonic_ns()
             self._counts[shown.verdict] += 1
             if self._worst is None or SEVERITY[shown.verdict] >= SEVERITY[self._worst.verdict]:
                 self._worst = shown

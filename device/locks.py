@@ -15,10 +15,20 @@ def one_at_a_time(lock: Path, refusal: str) -> Iterator[None]:
     Raises:
         UserError: another process holds it; `refusal` says which, and what to do.
     """
+    with try_lock(lock) as held:
+        if not held:
+            raise UserError(f"{lock}: {refusal}")
+        yield
+
+
+@contextmanager
+def try_lock(lock: Path) -> Iterator[bool]:
+    """Hold a lock file if nobody else does: whether it is held. Whoever dies lets go of it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{lock}: {refusal}") from None
-        yield
+            yield False
+        else:
+            yield True

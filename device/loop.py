@@ -1,5 +1,6 @@
 """The inspection loop: frames in, verdicts out, what the model is unsure of kept."""
 
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,20 +18,29 @@ from camera.quality import QualityGate
 from camera.source import Event, Report, Source
 from config.errors import UserError
 from config.settings import Settings
+from device.disk import missing_disk, need_disk
+from device.housekeeper import Housekeeper
 from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
 from device.kls import score_bins
-from device.live import LiveWriter, Shown
+from device.live import LiveWriter
+from device.live import Shown as LiveShown
+from device.machine.handshake import Steps
+from device.mend import is_damage, mend_and_report
 from device.model import Model
+from device.notify import ServiceManager
 from device.patches import Cut, patch_id
+from device.plate import PlateMaps, Shown, plate_of
 from device.recipe_book import Loaded, RecipeBook
 from device.store import (
     STORE_FILE,
     Counted,
     Scored,
     explain_errors,
+    get_state,
     open_store,
     record_settings,
 )
+from device.swap_store import identity_of, is_mending
 from device.update.probation import Judging
 from device.verdict import Verdict, frame_verdict, judge
 
@@ -124,8 +134,10 @@ class InspectionLoop:
         self._report = report
         self._on_frame = on_frame
         self._parts: PartWork | None = None
+        self._manager = ServiceManager()
         self._live = LiveWriter(settings)
         self._keeper = Keeper(settings, self._say)
+        self._housekeeper = Housekeeper(settings, self._say)
         source = (
             open_source(settings.camera, settings.recipe.classes, self._event)
             if make_source is None
@@ -144,8 +156,12 @@ class InspectionLoop:
         self._scores: Counter[Scored] = Counter()
         self._defects = RateLimit(settings.keeping.defects_per_minute)
         self._wrong_sizes: set[tuple[str, tuple[int, ...]]] = set()
-        self._judging: list[Judging] = []
+        self._judging: dict[tuple[str, str], Judging] = {}
+        self._plates = PlateMaps()
         self._handed_over = time.monotonic()
+        self._unclean: Event | None = None
+        self._said = ""
+        """What was last wrong with the store."""
         self.summary = Summary()
 
     def stop(self) -> None:
@@ -158,7 +174,8 @@ class InspectionLoop:
         Raises:
             UserError: the camera cannot work, or the store cannot be opened.
         """
-        db = open_store(self._settings.device.data)
+        need_disk(self._settings)
+        self._db = db = self._open_store()
         try:
             with explain_errors(self._settings.device.data / STORE_FILE):
                 record_settings(db, self._settings)
@@ -166,23 +183,30 @@ class InspectionLoop:
             self._say(Event("store", str(error)))
         self._keeper.start()
         self._live.start()
+        self._housekeeper.start()
         began = looked = counted = time.monotonic()
         try:
-            self._follow(db, first=True)
+            self._follow_first()
+            self._hand_over_counts("running")
+            if self._unclean is not None:
+                self._event(self._unclean)
             if self._parts is not None:
                 self._parts.start(self._capture.adapt)
+            self._manager.ready()
             for batch in self._capture.batches(FRAMES_AT_ONCE, IDLE_S):
                 now = time.monotonic()
                 if not self.summary.frames:
                     began = now
                 if now - looked > LOOK_EVERY_S:
-                    self._follow(db)
+                    self._follow()
                     looked = now
                 for one, frames in groupby(batch, self._recipe_of):
                     self._inspect(list(frames), one)
                 if self._parts is not None:
                     self._parts.record()
                     self._live.tell(machine=self._parts.machine.doing)
+                owed = self._parts is None or self._parts.machine.doing == "judging"
+                self._manager.tick(now, owed=owed)
                 if batch:
                     self.summary.seconds = time.monotonic() - began
                 self._end_blocks(now)
@@ -190,26 +214,87 @@ class InspectionLoop:
                     self._hand_over_counts("running")
                     counted = now
         finally:
+            self._manager.stopping()
             if self._parts is not None:
                 self._parts.close()
             self._hand_over_counts("stopped")
+            self._housekeeper.close()
             self._keeper.close()
             self._live.close()
             self._book.close()
-            db.close()
+            self._db.close()
         return self.summary
 
-    def _follow(self, db: Database, *, first: bool = False) -> None:
+    def _open_store(self) -> Database:
+        """Open the store, mended first where it is damaged.
+
+        Raises:
+            UserError: it cannot be opened.
+        """
+        data = self._settings.device.data
+        try:
+            db = open_store(data)
+            with explain_errors(data / STORE_FILE):
+                self._tell_unclean_end(db)
+        except UserError as error:
+            if not is_damage(error):
+                raise
+            self._say(Event("store", str(error)))
+            mend_and_report(self._settings, self._say)
+            db = open_store(data)
+        self._identity = identity_of(data)
+        return db
+
+    def _tell_unclean_end(self, db: Database) -> None:
+        """Say so where the run before was cut off."""
+        before = get_state(db, "loop")
+        if before is not None and before["activity"] == "running":
+            heard = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(before["wall_ns"] / 1e9))
+            text = (
+                f"the inspection before was cut off (power, kill or crash); last heard of {heard}"
+            )
+            self._unclean = Event("cut-off", text)
+
+    def _follow_store(self) -> None:
+        """Go on with the store that is in the place of a damaged one."""
+        data = self._settings.device.data
+        if identity_of(data) == self._identity or is_mending(data):
+            return
+        if missing_disk(self._settings) is not None:
+            return
+        self._db.close()
+        self._db = open_store(data)
+        self._identity = identity_of(data)
+        with explain_errors(data / STORE_FILE):
+            self._book.reopen(self._db)
+
+    def _follow_first(self) -> None:
+        """Take up what is in force at the start; a store that proves damaged is mended once.
+
+        Raises:
+            UserError: the store cannot be read.
+        """
+        try:
+            self._follow(first=True)
+        except UserError as error:
+            if not is_damage(error):
+                raise
+            mend_and_report(self._settings, self._say)
+            self._follow(first=True)
+
+    def _follow(self, *, first: bool = False) -> None:
         """Take up the recipe, model and cycle that files and store say are in force."""
         for one in self._book.all():
             self._gather_scores(one)  # of the model and part until now
         try:
-            changed = self._book.follow(db)
+            self._follow_store()
+            changed = self._book.follow(self._db)
         except UserError as error:
             if first:
                 raise
-            self._report(Event("store", str(error)))
+            self._store_failed(error)
             return
+        self._said = ""
         if self._parts is not None:
             self._parts.follow()
         now = self._book.now
@@ -242,12 +327,17 @@ class InspectionLoop:
         good = [cut.patches for cut in cuts if cut is not None and cut.regions]
         model, asker = one.model, one.asker
         judged = None
+        cut_ns = judged_ns = time.monotonic_ns()
         predicted, scores, unsure = [], [], []
         if good and model is not None:
             began = time.perf_counter()
-            judged = judge(model, good[0] if len(good) == 1 else np.concatenate(good))
-            self._judging_of(model).seconds += time.perf_counter() - began
-            self._judging_of(model).patches += len(judged.predicted)
+            scanned = any(captured.frame.piece is not None for captured in batch)
+            patches = good[0] if len(good) == 1 else np.concatenate(good)
+            judged = judge(model, patches, maps=scanned)
+            judged_ns = time.monotonic_ns()
+            judging = self._judging_of(one, model)
+            judging.seconds += time.perf_counter() - began
+            judging.patches += len(judged.predicted)
             bins = score_bins(judged.scores)
             one.bins.update(zip(judged.predicted.tolist(), bins.tolist(), strict=True))
             # Python's own numbers: for the few patches of a frame they are faster than arrays.
@@ -256,34 +346,70 @@ class InspectionLoop:
             )
         stop = 0
         for captured, cut in zip(batch, cuts, strict=True):
-            if cut is None:
-                self._conclude(captured, one, captured.fault, None)
-                continue
-            if not cut.regions:
-                self._report_size(captured.frame.image.shape, one)
-                self._conclude(captured, one, "size", None)
+            if cut is None or not cut.regions:
+                self._conclude_fault(captured, one)
                 continue
             if judged is None or model is None:
                 one.watch.see(captured, None, None)
                 self._conclude(captured, one, None, "unsure")
-                self._keep(captured, one, "unsure", None, asker.choose_cold(*cut))
+                self._map(captured, one, Shown("unsure", "", cut.regions))
+                kept = self._ask(asker.choose_cold, *cut)
+                self._keep(captured, one, "unsure", None, kept)
                 continue
             part = slice(stop, stop := stop + len(cut.regions))
             verdict, index = frame_verdict(predicted[part], unsure[part], model.passes)
-            noted = self._judging_of(model)
+            noted = self._judging_of(one, model)
             noted.frames += 1
             noted.unsure += verdict == "unsure"
             name = model.metadata.classes[index] if index >= 0 else None
             one.watch.see(captured, judged.predicted[part], bins[part])
-            self._conclude(captured, one, None, verdict, index)
+            steps = Steps(captured.frame.monotonic_ns, cut_ns, judged_ns)
+            self._conclude(captured, one, None, verdict, index, steps)
+            self._map(captured, one, Shown(verdict, name or "", cut.regions, judged.part(part)))
             log_p = judged.log_probabilities[part]
-            kept = asker.choose(*cut, predicted[part], scores[part], log_p)
+            kept = self._ask(asker.choose, *cut, predicted[part], scores[part], log_p)
             if verdict == "fail" and self._defects.allows(captured.frame.monotonic_ns):
                 i = next(
                     i for i, c in enumerate(predicted[part]) if c == index and not unsure[part][i]
                 )
                 kept.append(self._defect(cut, i, model, scores[part][i], log_p[i]))
             self._keep(captured, one, verdict, name, kept)
+
+    def _conclude_fault(self, captured: Captured, one: Loaded) -> None:
+        """The verdict of a frame that is not judged: it has a fault, or another size."""
+        if captured.fault is None:
+            self._report_size(captured.frame.image.shape, one)
+        fault = captured.fault or "size"
+        self._conclude(captured, one, fault, None)
+        self._map(captured, one, Shown("fault", fault))
+
+    def _map(self, captured: Captured, one: Loaded, shown: Shown) -> None:
+        """Put a picture of a scanned plate to its place; a whole plate is handed over."""
+        if captured.frame.piece is None:
+            return
+        scan = one.settings.camera.scan
+        canvas = self._plates.see(captured.frame, scan, one.model, shown)
+        if canvas is not None:
+            part, lot = self._part_of(captured, one)
+            model_id = "" if one.model is None else one.model.id
+            facts = {"part": part, "lot": lot, "recipe": one.name, "model_id": model_id}
+            self._keeper.put(plate_of(canvas, captured.frame, **facts))
+
+    def _ask(self, choose: Callable[..., list[KeptPatch]], *judged: object) -> list[KeptPatch]:
+        """What is asked of a frame; nothing while the store cannot be read. Judging goes on."""
+        try:
+            return choose(*judged)
+        except sqlite3.DatabaseError as error:
+            self._store_failed(UserError(str(error)))
+            return []
+
+    def _store_failed(self, error: UserError) -> None:
+        """Say once what is wrong with the store, and have it mended where it is damaged."""
+        if is_damage(error):
+            self._keeper.suspect()
+        if str(error) != self._said:
+            self._said = str(error)
+            self._report(Event("store", str(error)))
 
     def _defect(
         self, cut: Cut, i: int, model: Model, score: float, log_p: NDArray[np.float32]
@@ -342,6 +468,7 @@ class InspectionLoop:
         fault: str | None,
         verdict: Verdict | None,
         index: int = -1,
+        steps: Steps | None = None,
     ) -> None:
         """Count a frame, and hand its verdict on."""
         minute = captured.frame.wall_ns // 60_000_000_000
@@ -349,19 +476,24 @@ class InspectionLoop:
         model_id = "" if one.model is None else one.model.id
         what = (verdict or "fault", fault or name or "")
         if self._parts is not None:  # first of all: somebody waits for it
-            self._parts.take(captured, *what, index, judged=one.model is not None)
+            self._parts.take(captured, *what, index, judged=one.model is not None, steps=steps)
         self._counts[minute, model_id, one.name, *what, *self._part_of(captured, one)] += 1
         self.summary.frames += 1
         self.summary.verdicts[what[0]] += 1
-        self._live.show(Shown(what[0], what[1], captured.frame.image))
+        if verdict is None:
+            self._manager.fault(f"frames cannot be judged: {what[1]}")
+        else:
+            self._manager.judged()
+        self._live.show(LiveShown(what[0], what[1], captured.frame.image))
         if self._on_frame is not None:
             self._on_frame(FrameResult(captured, verdict, fault or name))
 
-    def _judging_of(self, model: Model) -> Judging:
-        """What was judged with the present model since the counts were handed over."""
-        if not self._judging or self._judging[-1].model_id != model.id:
-            self._judging.append(Judging(model.id))
-        return self._judging[-1]
+    def _judging_of(self, one: Loaded, model: Model) -> Judging:
+        """What was judged by a recipe with a model since the counts were handed over."""
+        key = one.key, model.id
+        if key not in self._judging:
+            self._judging[key] = Judging(*key)
+        return self._judging[key]
 
     def _gather_scores(self, one: Loaded) -> None:
         """Put the scores counted so far down to the present hour, model and part."""
@@ -371,7 +503,7 @@ class InspectionLoop:
         classes = one.model.metadata.classes
         for (c, number), patches in one.bins.items():
             self._scores[hour, one.model.id, classes[c], one.now.part, number] += patches
-            self._judging_of(one.model).mix[classes[c]] += patches
+            self._judging_of(one, one.model).mix[classes[c]] += patches
         one.bins.clear()
 
     def _hand_over_counts(self, activity: str) -> None:
@@ -391,15 +523,20 @@ class InspectionLoop:
         }
         # Else count on until the disk has room.
         now = time.monotonic()
-        if self._judging:
-            self._judging[-1].elapsed += now - self._handed_over
-        if self._keeper.put(Counts(self._counts, self._scores, state, self._judging)):
-            self._counts, self._scores, self._judging = Counter(), Counter(), []
+        judged = list(self._judging.values())
+        for judging in judged:
+            judging.elapsed += now - self._handed_over
+        if self._keeper.put(Counts(self._counts, self._scores, state, judged)):
+            self._counts, self._scores, self._judging = Counter(), Counter(), {}
         self._handed_over = now
 
     def _say(self, event: Event) -> None:
         """Report what happened, also on the live page."""
+        if event.kind == "lost":
+            self._manager.fault(f"camera lost: {event.text}")
         self._live.note(event)
+        if event.kind == "not-keeping":
+            self._housekeeper.wake()
         self._report(event)
 
     def _event(self, event: Event) -> None:

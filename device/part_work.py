@@ -1,22 +1,26 @@
 """Parts in the running loop: frames gathered into one answer, recipes chosen, answers recorded."""
 
 import time
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 from camera.capture import Captured
 from camera.source import Event
 from config.settings import Camera, Settings
 from device.keeper import Keeper, LotBegun, RecipeChosen
+from device.latency import slowness
 from device.machine.codes import Code
-from device.machine.handshake import Answer, Done, PartVerdict, Trigger
-from device.machine.machine import Machine, Prepared, Ticket, event_of
-from device.parts import BY_LINE, BY_PLC, Part
+from device.machine.handshake import Answer, PartVerdict, Steps, Trigger
+from device.machine.machine import Machine, Prepared, Ticket, Told, event_of
+from device.parts import BY_LINE, BY_PLC, Part, Split
 from device.recipe_book import Loaded, RecipeBook
 
 WORSE: dict[PartVerdict, int] = {"pass": 0, "unsure": 1, "fault": 2, "fail": 3}
 """Of the verdicts of a part's frames the worst one is the part's."""
+WARN_EVERY_S = 600.0
+"""Pause between two reports of answers that came near the deadline, in seconds."""
 PARTS_KEPT = 100_000
 """Answers that may wait for a full disk; then the oldest are given up."""
 
@@ -30,6 +34,7 @@ class Seen(NamedTuple):
     class_id: int
     judged: bool
     """Whether there was a model."""
+    steps: Steps | None = None
 
 
 def answer_of(seen: Seen) -> Answer:
@@ -42,7 +47,18 @@ def answer_of(seen: Seen) -> Answer:
     verdict: PartVerdict = (
         "pass" if seen.verdict == "pass" else "fail" if seen.verdict == "fail" else "unsure"
     )
-    return Answer(verdict, seen.class_id, seen.name)
+    return Answer(verdict, seen.class_id, seen.name, steps=seen.steps)
+
+
+def split_of(told: Told) -> Split:
+    """Where the time of a part went."""
+    done, steps = told.done, told.done.answer.steps
+    answer = None if told.told_ns is None else (told.told_ns - done.answered_ns) / 1e6
+    if steps is None:
+        return Split(answer=answer)
+    moments = [done.trigger.monotonic_ns, *steps, done.answered_ns]
+    split = Split(*((b - a) / 1e6 for a, b in pairwise(moments)))
+    return split._replace(answer=answer)
 
 
 class PartWork:
@@ -64,7 +80,8 @@ class PartWork:
         """Trigger and worst answer of the part whose frames come in."""
         self._waiting: list[Part] = []
         self._named = ("", "")
-        self._said: Counter[Code] = Counter()
+        self._deadline_s = settings.machine.deadline_s
+        self._warned = -WARN_EVERY_S
 
     def start(self, adapt: Callable[[Camera], None]) -> None:
         """Begin; `adapt` sets the camera up for another recipe."""
@@ -81,12 +98,20 @@ class PartWork:
         """Take in what happened to the camera."""
         if event.kind in {"lost", "opened"}:
             self.machine.block(Code.CAMERA, on=event.kind == "lost")
+        elif event.kind in {"ring-light-silent", "ring-light"}:
+            self.machine.block(Code.LIGHT, on=event.kind == "ring-light-silent")
 
     def follow(self) -> None:
-        """Take up what is new in recipes, and the one that the PLC asks for by its index."""
-        index = self.machine.wanted_index
+        """Take up what is new in recipes, and the one of the part that is announced.
+
+        By the PLC's index, or by a line that came before the trigger: so the camera is set up for
+        it when the part comes.
+        """
+        index, part = self.machine.wanted_index, self.machine.announced
         if index and (one := self._book.wanted(index, "")) is not None:
             self._switch(one, BY_PLC)
+        elif part and (one := self._book.wanted(0, part)) is not None:
+            self._switch(one, BY_LINE)
         self.machine.block(Code.NO_RECIPE, on=self._book.missing is not None)
         patterns = self._book.patterns()
         self.machine.tell(index=self._book.now.settings.recipe.index, patterns=patterns)
@@ -105,24 +130,35 @@ class PartWork:
         return named if any(named) else None
 
     def take(
-        self, captured: Captured, verdict: str, name: str, class_id: int, *, judged: bool
+        self,
+        captured: Captured,
+        verdict: str,
+        name: str,
+        class_id: int,
+        *,
+        judged: bool,
+        steps: Steps | None = None,
     ) -> None:
         """Take what was said of a frame, as `Seen` tells; the last one of a part is answered."""
         ticket = captured.claim
         if not isinstance(ticket, Ticket):
             return
-        trigger, answer = ticket.trigger, answer_of(Seen(verdict, name, class_id, judged))
+        trigger, answer = ticket.trigger, answer_of(Seen(verdict, name, class_id, judged, steps))
         if self._worst is not None and self._worst[0] == trigger.id:
             before = self._worst[1]
-            answer = max(before, answer, key=lambda a: WORSE[a.verdict])
+            worst = max(before, answer, key=lambda a: WORSE[a.verdict])
+            answer = replace(worst, steps=steps)
         self._worst = (trigger.id, answer)
         if ticket.last:
             self.machine.answer(trigger, answer)
 
     def record(self) -> None:
         """Hand the answered parts over to be stored; what the disk does not take waits."""
-        for done in self.machine.answered():
-            self._waiting.append(self._row(done))
+        for told in self.machine.answered():
+            done = told.done
+            row = self._row(told)
+            self._waiting.append(row)
+            self._watch_deadline(row)
             trouble = event_of(done)
             if trouble is not None:
                 self._event(trouble)
@@ -135,7 +171,16 @@ class PartWork:
             del self._waiting[0]
         del self._waiting[:-PARTS_KEPT]
 
-    def _row(self, done: Done) -> Part:
+    def _watch_deadline(self, part: Part) -> None:
+        """Say that answers come near the deadline, before one is late; now and then."""
+        now = time.monotonic()
+        text = slowness(part, self._deadline_s)
+        if text is not None and now - self._warned >= WARN_EVERY_S:
+            self._warned = now
+            self._event(Event("part-slow", text))
+
+    def _row(self, told: Told) -> Part:
+        done = told.done
         trigger, answer = done.trigger, done.answer
         one = self._book.wanted(trigger.recipe, trigger.part)
         since_ns = time.monotonic_ns() - trigger.monotonic_ns
@@ -152,6 +197,7 @@ class PartWork:
             (done.answered_ns - trigger.monotonic_ns) / 1e6,
             time.time_ns() - since_ns,
             trigger.monotonic_ns,
+            split_of(told),
         )
 
     def _prepare(self, trigger: Trigger) -> Prepared | Code:
@@ -159,12 +205,16 @@ class PartWork:
         one = self._book.wanted(trigger.recipe, trigger.part)
         if one is None:
             return Code.NO_RECIPE
-        self._switch(one, BY_PLC if trigger.recipe else BY_LINE)
-        return Prepared(one.name, one.settings.recipe.frames_per_part)
+        switched = self._switch(one, BY_PLC if trigger.recipe else BY_LINE)
+        return Prepared(one.name, one.settings.recipe.frames_per_part, switched)
 
-    def _switch(self, one: Loaded, who: str) -> None:
+    def _switch(self, one: Loaded, who: str) -> bool:
+        """Bring a recipe into force; whether pictures from before are of no use for it."""
+        before = self._book.now.settings.camera
         if not self._book.switch(one.name):
-            return
+            return False
         self._adapt(one.settings.camera)
         self.machine.tell(index=one.settings.recipe.index, patterns=self._book.patterns())
         self._keeper.put(RecipeChosen(one.name, who))
+        camera = one.settings.camera
+        return before.model_copy(update={"quality": camera.quality}) != camera

@@ -4,8 +4,28 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
+from config.recipes import Recipes, Under
 from device.clock import stamp
 from device.store import add_action, exclusive
+
+
+class Split(NamedTuple):
+    """Where the time from the trigger to the result went, in milliseconds.
+
+    The first four are of `Part.took_ms`; `answer` comes after them. Of a part of several frames
+    the last three steps are those of its last frame, and what came before is in `grab`.
+    """
+
+    grab: float | None = None
+    """Trigger to picture: recipe, `delay_s`, exposure, way over the wire."""
+    prepare: float | None = None
+    """Out of shared memory, quality gate, cut into patches."""
+    infer: float | None = None
+    """The network."""
+    decide: float | None = None
+    """From the patches to the part's answer."""
+    answer: float | None = None
+    """Until the PLC can read it; None: there is no PLC, or it could not be told at once."""
 
 
 class Part(NamedTuple):
@@ -26,16 +46,18 @@ class Part(NamedTuple):
     wall_ns: int
     monotonic_ns: int
     """When it was triggered."""
+    split: Split = Split()
 
 
 def add_part(db: Database, part: Part) -> None:
     """Record the answer of a part."""
-    *facts, wall_ns, monotonic_ns = part
+    *facts, wall_ns, monotonic_ns, split = part
     db.execute(
         "INSERT INTO parts (number, part, lot, tool, recipe, model_id, verdict, class, code, "
-        "took_ms, wall_ns, monotonic_ns, boot_id, clock_ok) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [*facts, *stamp(wall_ns, monotonic_ns)],
+        "took_ms, grab_ms, prepare_ms, infer_ms, decide_ms, answer_ms, "
+        "wall_ns, monotonic_ns, boot_id, clock_ok) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [*facts, *split, *stamp(wall_ns, monotonic_ns)],
     )
 
 
@@ -50,10 +72,14 @@ def parts_after(db: Database, last: int, limit: int = 1000) -> list[Numbered]:
     """The parts after a place in the store, oldest first."""
     rows = db.execute(
         "SELECT id, number, part, lot, tool, recipe, model_id, verdict, class, code, took_ms, "
-        "wall_ns, monotonic_ns FROM parts WHERE id > ? ORDER BY id LIMIT ?",
+        "wall_ns, monotonic_ns, grab_ms, prepare_ms, infer_ms, decide_ms, answer_ms "
+        "FROM parts WHERE id > ? ORDER BY id LIMIT ?",
         [last, limit],
     )
-    return [Numbered(number, Part(*facts)) for number, *facts in rows]
+    return [
+        Numbered(number, Part(*facts[:12])._replace(split=Split(*facts[12:])))
+        for number, *facts in rows
+    ]
 
 
 def last_part(db: Database) -> int:
@@ -87,6 +113,13 @@ def chosen_recipe(db: Database, *, people_only: bool = False) -> tuple[int, str 
         [people_only],
     ).fetchone()
     return (0, None) if row is None else (row[0], row[1])
+
+
+def recipe_in_force(db: Database, recipes: Recipes) -> Under:
+    """The recipe that was chosen last, or that of the settings file."""
+    chosen = chosen_recipe(db)[1]
+    found = next((under for under in recipes.each() if under.name == chosen), None)
+    return found or recipes.under(None)
 
 
 def record_recipe(db: Database, recipe: str, toml: str, who: str) -> bool:

@@ -3,6 +3,7 @@
 Changing the recipe is then a look-up; nothing is read from the disk for it.
 """
 
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from config.recipes import Recipes, Stamp, load_recipes, stamps_of
 from config.settings import Settings
 from device.asking import Asker
 from device.drift_watch import Watch
+from device.mend_model import mend_model
 from device.model import Model
 from device.parts import chosen_recipe, record_recipe, recorded_recipes
 from device.patches import Cutter
@@ -62,6 +64,7 @@ class RecipeBook:
         self._version = -1
         self._choice = 0
         self._name = site.recipe.name
+        self._again = False
         self.missing: str | None = None
         """A recipe that was chosen and is not there."""
 
@@ -126,7 +129,9 @@ class RecipeBook:
             ready = [self._follow_one(db, one, wait=first) for one in self.all()]
             self._follow_choice(db)
         self._stamps = stamps
-        self._version = version if all(ready) else -2  # look again, at a model on its way
+        look_again = not all(ready) or self._again  # at a model on its way
+        self._again = False
+        self._version = -2 if look_again else version
         return True
 
     def _read_files(self, db: Database) -> None:
@@ -142,12 +147,12 @@ class RecipeBook:
         except UserError as error:
             self._event(Event("store", str(error)))
         loaded = {}
-        for name, settings in recipes.all().items():
+        for under in recipes.each():
+            name, settings, key = under.name, under.settings, under.key
             old = self.named(name)
             if old is not None and old.settings == settings:
                 loaded[name] = old
                 continue
-            key = "" if settings is self._site else name
             cycle = in_force(db, key).cycle or _first_cycle(db, key)
             asker = Asker(settings, db, cycle)
             watch = Watch(settings.drift, settings.recipe)
@@ -178,18 +183,45 @@ class RecipeBook:
             if isinstance(model, UserError):
                 # The running model stays; without one the cold start goes on.
                 self._event(Event("model-refused", str(model)))
+                self._mend_model(db, one, now.model_id)
+                if wait and self._again:  # at the start: before the first plate is judged
+                    self._again = False
+                    return self._follow_one(db, one, wait=True)
             else:
                 taken = True
                 one.model = model.with_thresholds(one.settings.recipe.thresholds)
                 where = f" for recipe {one.name}" if one.key else ""
                 form = "" if model.variant == "float32" else f", its {model.variant} form"
                 self._event(Event("model", f"{model.id[:12]} in use{where}{form}"))
-        one.now = now
+        one.now = now if not self._again else now._replace(activation=0)
         classes = [] if one.model is None else one.model.metadata.classes
         one.watch.follow(now.part, "" if one.model is None else one.model.id, classes)
         if now.cycle != one.asker.cycle or taken:
             one.asker = Asker(one.settings, db, now.cycle, classes)
         return True
+
+    def _mend_model(self, db: Database, one: Loaded, model_id: str) -> None:
+        """Take up a copy of a damaged file, or the model before it, at the next look."""
+        try:
+            event = mend_model(db, self._site, model_id, one.key)
+        except (OSError, sqlite3.Error) as error:
+            event = Event("store", f"model {model_id[:12]} cannot be mended: {error}")
+        if event is None:  # whole, but not for this recipe
+            return
+        self._event(event)
+        if event.kind == "model-mended":
+            one.loader.forget()
+            self._again = True
+
+    def reopen(self, db: Database) -> None:
+        """Go on with another store: the one before was damaged, or a copy was brought back."""
+        for one in self.all():
+            cycle = in_force(db, one.key).cycle or _first_cycle(db, one.key)
+            classes = [] if one.model is None else one.model.metadata.classes
+            one.asker = Asker(one.settings, db, cycle, classes)
+            one.now = one.now._replace(activation=0)
+            one.loader.forget()
+        self._version, self._choice = -2, 0
 
     def _follow_choice(self, db: Database) -> None:
         # What the machine chose is in force already; it counts after a restart only.

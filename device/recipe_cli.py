@@ -20,7 +20,8 @@ from config.settings import Settings
 app = App(name="recipe", help="The recipes of this site: list, add, edit, copy, select.")
 
 EMPTY = """# A recipe of millsight, laid over the settings of the site. Check: millsight recipe list
-# It may hold [recipe], which replaces the site's, and what [asking] and [camera] shall have else.
+# It may hold [recipe], which replaces the site's, what [asking] and [camera] shall have else, and
+# its own golden folder: [trainer] golden = "golden/bracket" (relative to this file).
 # Every key: millsight config show, docs/settings.md.
 
 [recipe]
@@ -46,19 +47,19 @@ def list_recipes(config: Config = None) -> None:
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     """
-    from device.parts import chosen_recipe  # noqa: PLC0415
+    from device.parts import recipe_in_force  # noqa: PLC0415
     from device.store import in_force, open_store  # noqa: PLC0415
 
     site = load_settings(config)
     recipes = load_recipes(site)
     db = open_store(site.device.data)
-    name = chosen_recipe(db)[1] or site.recipe.name
-    for one, settings in recipes.all().items():
-        recipe = settings.recipe
-        model = in_force(db, "" if settings is site else one).model_id
+    name = recipe_in_force(db, recipes).name
+    for one in recipes.each():
+        recipe = one.settings.recipe
+        model = in_force(db, one.key).model_id
         parts = ", ".join(recipe.parts) or ("none" if recipes.by_part else "any")
         print(
-            f"{'*' if one == name else ' '} {recipe.index or '-':>5} {one}, "
+            f"{'*' if one.name == name else ' '} {recipe.index or '-':>5} {one.name}, "
             f"model {model[:12] if model else 'none yet'}, "
             f"OK: {', '.join(recipe.pass_classes) or 'none'}; parts: {parts}"
         )
@@ -94,7 +95,7 @@ def add(name: str, config: Config = None, *, operator: str) -> None:
         regions=toml_value(recipe.regions),
     )
     path = _save(site, name, text, operator)
-    print(f"wrote {path}; its model: millsight device activate MODEL --recipe {shlex.quote(name)}")
+    print(f"wrote {path}; its channel: millsight trainer keys renew --offline FOLDER")
 
 
 @app.command
@@ -115,8 +116,7 @@ def copy(recipe: str, name: str, config: Config = None, *, operator: str) -> Non
     site = load_settings(config)
     recipes = load_recipes(site)
     _refuse_known(recipes, name)
-    source = _known(recipes, recipe)
-    if source is site:
+    if not recipes.under(recipe).key:
         raise UserError(f"{recipe}: is the recipe of the settings file; use: millsight recipe add")
     lines = recipes.texts[recipe].splitlines()
     own = {"name", "index", "parts"}
@@ -185,21 +185,12 @@ def select(name: str, config: Config = None, *, operator: str) -> None:
     from device.store import open_store  # noqa: PLC0415
 
     site = load_settings(config)
-    _known(load_recipes(site), name)
+    load_recipes(site).under(name)
     _refuse_nobody(operator)
     db = open_store(site.device.data)
     choose_recipe(db, name, operator)
     db.close()
     print(f"{name} in force")
-
-
-def _known(recipes: Recipes, name: str) -> Settings:
-    found = recipes.named(name)
-    if found is None:
-        mistakes = [e for e in recipes.errors if name in e]
-        known = ", ".join(recipes.all())
-        raise UserError("\n".join(mistakes) or f"{name}: no recipe; known: {known}")
-    return found
 
 
 def _refuse_known(recipes: Recipes, name: str) -> None:
@@ -223,7 +214,7 @@ def _save(site: Settings, name: str, text: str, operator: str) -> Path:
     Raises:
         UserError: it has a mistake, or cannot be written.
     """
-    from device.activation import write_durably  # noqa: PLC0415
+    from device.durable import write_durably  # noqa: PLC0415
     from device.parts import record_recipe  # noqa: PLC0415
     from device.store import open_store  # noqa: PLC0415
 

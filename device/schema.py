@@ -485,7 +485,75 @@ def m008_machine(db: Database) -> None:
 
 
 @migrations()
-def m011_int8(db: Database) -> None:
+def m009_retention(db: Database) -> None:
+    """Which pictures have gone, and what makes removing rows quick."""
+    for statement in f"""
+        CREATE TABLE pictures_gone ( -- patches whose answers remain and whose picture does not
+            patch_id TEXT PRIMARY KEY REFERENCES patches(id),
+            {STAMP}
+        ) STRICT, WITHOUT ROWID;
+        -- so that the keys which refer to a removed row are found without reading every row
+        CREATE INDEX skips_patch ON skips (patch_id);
+        CREATE INDEX answers_label ON answers (label_id);
+        CREATE INDEX answers_undoes ON answers (undoes) WHERE undoes IS NOT NULL
+    """.split(";\n"):
+        db.execute(statement)
+
+
+@migrations()
+def m010_platform(db: Database) -> None:
+    """Where the time of a part went (`device.parts.Split`); the map of a scanned plate."""
+    for statement in f"""
+        ALTER TABLE parts ADD COLUMN grab_ms REAL;
+        ALTER TABLE parts ADD COLUMN prepare_ms REAL;
+        ALTER TABLE parts ADD COLUMN infer_ms REAL;
+        ALTER TABLE parts ADD COLUMN decide_ms REAL;
+        ALTER TABLE parts ADD COLUMN answer_ms REAL;
+        CREATE TABLE plates (      -- scanned plates, each with its mosaic
+            id INTEGER PRIMARY KEY,
+            part TEXT NOT NULL,
+            lot TEXT NOT NULL,
+            recipe TEXT NOT NULL,
+            model_id TEXT NOT NULL,  -- '': there was no model
+            verdict TEXT NOT NULL,   -- pass, fail, unsure, fault
+            class TEXT NOT NULL,
+            x_mm REAL NOT NULL,      -- left edge of the mosaic, on the stage
+            y_mm REAL NOT NULL,      -- lower edge
+            width_mm REAL NOT NULL,
+            height_mm REAL NOT NULL,
+            mosaic BLOB NOT NULL,    -- JPEG, grey
+            heat BLOB NOT NULL,      -- PNG, grey: what speaks for a defect (device.plate.heat_of)
+            patches TEXT NOT NULL,   -- JSON, a list of device.plate.PlatePatch
+            {STAMP}                  -- of the last picture
+        ) STRICT;
+        CREATE INDEX plates_lot ON plates (lot, part)
+    """.split(";\n"):
+        db.execute(statement)
+
+
+@migrations()
+def m012_refused_by_recipe(db: Database) -> None:
+    """A model is refused for one recipe; another one's channel may hold the same file."""
+    statements = f"""
+        CREATE TABLE refused_by_recipe ( -- models that are not taken from the exchange
+            model_id TEXT NOT NULL,
+            recipe TEXT NOT NULL,  -- '' for that of the settings file, else its name
+            reason TEXT NOT NULL,
+            {STAMP},
+            PRIMARY KEY (model_id, recipe)
+        ) STRICT;
+        INSERT INTO refused_by_recipe
+            SELECT model_id, '', reason, wall_ns, monotonic_ns, boot_id, clock_ok FROM refused
+            ORDER BY rowid;
+        DROP TABLE refused;
+        ALTER TABLE refused_by_recipe RENAME TO refused
+    """  # noqa: S608 - our own words
+    for statement in statements.split(";\n"):
+        db.execute(statement)
+
+
+@migrations()
+def m013_int8(db: Database) -> None:
     """Which form of a model judges: int8 where it won the race of its activation.
 
     `flags.variant` is the form that scored a kept patch; NULL: from before there were two, or there

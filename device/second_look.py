@@ -31,11 +31,12 @@ taken back."""
 
 
 def add_doubts(db: Database, doubts: Iterable[Doubt]) -> None:
-    """Take in doubts; those about labels that are not in this store are passed over."""
+    """Take in doubts; those about labels or pictures that are not in this store are passed over."""
     for doubt in doubts:
         db.execute(
             "INSERT OR IGNORE INTO second_looks "
-            "SELECT patch_id, id, ?, ?, ?, ?, ? FROM labels WHERE id = ? AND patch_id = ?",
+            "SELECT patch_id, id, ?, ?, ?, ?, ? FROM labels WHERE id = ? AND patch_id = ? "
+            "AND patch_id NOT IN (SELECT patch_id FROM pictures_gone)",
             [doubt.reason, *stamp(), doubt.label_id, doubt.patch_id],
         )
 

@@ -54,8 +54,10 @@ def last_shifts(
     return shifts
 
 
-def labels_in_shift(db: Database, shift: Shift) -> int:
+def labels_in_shift(db: Database, shift: Shift, recipe: str | None = None) -> int:
     """How many answers people gave in a shift; those taken back do not count, repeats do.
+
+    With `recipe` those about its parts.
 
     An answer is taken back if the next one of its patch is an undo.
     """
@@ -66,7 +68,10 @@ def labels_in_shift(db: Database, shift: Shift) -> int:
             SELECT n.answer FROM labels n
             WHERE n.patch_id = l.patch_id AND n.repeat = l.repeat AND n.rowid > l.rowid
             ORDER BY n.rowid LIMIT 1)
+        AND (? IS NULL OR EXISTS (
+            SELECT 1 FROM flags f JOIN frames r ON r.id = f.frame_id
+            WHERE f.patch_id = l.patch_id AND r.recipe = ?))
         """,
-        [*shift],
+        [*shift, recipe, recipe],
     ).fetchone()
     return int(row[0])

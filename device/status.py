@@ -4,7 +4,10 @@ import shutil
 import time
 from typing import Any
 
+from config.recipes import load_recipes
 from config.settings import Settings
+from device.latency import as_json as latency_json
+from device.latency import latest
 from device.live import live_path, read_live
 from device.store import STORE_FILE, explain_errors, get_state, in_force, open_store, waiting
 
@@ -36,7 +39,8 @@ def device_status(settings: Settings) -> dict[str, Any]:
             for name in ("frames", "patches", "flags", "labels")
         }
         loop = get_state(db, "loop")
-        questions = len(waiting(db, settings.asking.k, settings.asking.cold_start))
+        took = latest(db)
+        questions = len(waiting(db, load_recipes(settings).quotas))
     db.close()
     if loop and loop["activity"] == "running":
         live = read_live(live_path(settings), watching=False).loop
@@ -58,6 +62,7 @@ def device_status(settings: Settings) -> dict[str, Any]:
         "cycle": now.cycle,
         "questions_waiting": questions,
         "frames_last_day": dict(today),
+        "parts": latency_json(took, settings.machine.deadline_s) if took.parts else None,
         "stored": counts,
         "events": [
             {"wall_ns": wall_ns, "kind": kind, "text": text} for wall_ns, kind, text in events
@@ -82,6 +87,7 @@ def status_lines(found: dict[str, Any]) -> list[str]:
         else "model      none yet: cold start, label the questions and train",
         f"last day   {verdicts or 'no frames'}",
         f"questions  {found['questions_waiting']} waiting (cycle {found['cycle']})",
+        *([_parts_line(found["parts"])] if found["parts"] else []),
         f"stored     {stored['patches']} patches, {stored['flags']} flags, "
         f"{stored['labels']} labels",
     ]
@@ -89,3 +95,14 @@ def status_lines(found: dict[str, Any]) -> list[str]:
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["wall_ns"] / 1e9))
         lines.append(f"{moment}  {event['kind']}: {event['text']}")
     return lines
+
+
+def _parts_line(parts: dict[str, Any]) -> str:
+    total = parts["total_ms"]
+    if total is None:
+        return f"parts      {parts['parts']}, none judged"
+    return (
+        f"parts      trigger to result {total['median']:.0f} ms (median), {total['p99']:.0f} ms "
+        f"(99th), {total['worst']:.0f} ms (worst) of {parts['deadline_ms']:.0f}; "
+        f"{parts['missed']} of the last {parts['parts']} without a verdict in time"
+    )

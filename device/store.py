@@ -11,7 +11,7 @@ import os
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
@@ -25,16 +25,27 @@ from sqlite_utils import Database
 
 from config.document import to_toml
 from config.errors import UserError
-from config.settings import Name, Recipe, Settings
+from config.recipes import Under
+from config.settings import Name, Settings
+from device import swap_store
 from device.alike import fingerprint
 from device.clock import stamp
 from device.model import Model
 from device.schema import migrations
 from device.second_look import is_doubted, open_doubts
+from device.swap_store import finish_swap, identity_of, is_mending
 
 _NAME = TypeAdapter(Name)
-STORE_FILE = "millsight.db"
+STORE_FILE = swap_store.STORE_FILE
 BUSY_TIMEOUT_S = 30.0
+NEW_PRAGMA = "auto_vacuum = INCREMENTAL"
+"""Of a new store: room can be given back without a rewrite."""
+PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "journal_size_limit = 33554432",  # a log that grew once need not stay large
+)
 
 
 def open_store(folder: Path) -> Database:
@@ -52,10 +63,13 @@ def open_store(folder: Path) -> Database:
             f"{folder}: the data folder cannot be made: {error.strerror}; "
             "set device.data to a folder this user can write"
         ) from None
+    refuse_while_mending(folder)
     with explain_errors(path):
+        finish_swap(folder)  # that a power cut interrupted
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
         try:
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            is_new = not path.stat().st_size
+            for pragma in (NEW_PRAGMA, *PRAGMAS) if is_new else PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
             db = Database(connection)
             _refuse_newer(db, path)
@@ -68,6 +82,34 @@ def open_store(folder: Path) -> Database:
             connection.close()
             raise
     return db
+
+
+def refuse_while_mending(folder: Path) -> None:
+    """Refuse to use a store that is being mended: what is written now would not be in the new one.
+
+    Raises:
+        UserError: it is.
+    """
+    if is_mending(folder):
+        raise UserError(
+            f"{folder / STORE_FILE}: it was damaged and is being mended; wait until it is"
+        )
+
+
+@contextmanager
+def staying_the_store(folder: Path) -> Iterator[None]:
+    """Make sure that what is done to a store before is in the store afterwards.
+
+    Raises:
+        UserError: it was taken for damaged meanwhile, and another one is or comes in its place; do
+            it again.
+    """
+    before = identity_of(folder)
+    refuse_while_mending(folder)
+    yield
+    refuse_while_mending(folder)
+    if identity_of(folder) != before:
+        raise UserError(f"{folder / STORE_FILE}: was replaced meanwhile; do it again")
 
 
 ADVICE = {
@@ -194,14 +236,16 @@ def in_force(db: Database, recipe: str = "") -> InForce:
     return InForce(row[0] or 0, row[1], row[2] or 0, row[3] or "", row[4] or "")
 
 
-def classes_in_use(db: Database, recipe: Recipe) -> list[str]:
-    """The recipe's classes, and behind them those that the model in use has besides."""
+def classes_in_use(db: Database, under: Under) -> list[str]:
+    """The recipe's classes, and behind them those that its model in use has besides."""
     rows = db.execute(
         "SELECT class FROM baselines WHERE model_id = "
-        "(SELECT model_id FROM activations WHERE recipe = '' ORDER BY id DESC LIMIT 1) "
-        "ORDER BY class_index"
+        "(SELECT model_id FROM activations WHERE recipe = ? ORDER BY id DESC LIMIT 1) "
+        "ORDER BY class_index",
+        [under.key],
     ).fetchall()
-    return [*recipe.classes, *(name for (name,) in rows if name not in recipe.classes)]
+    known = under.settings.recipe.classes
+    return [*known, *(name for (name,) in rows if name not in known)]
 
 
 def start_cycle(db: Database, reason: str, recipe: str = "") -> None:
@@ -213,25 +257,36 @@ def start_cycle(db: Database, reason: str, recipe: str = "") -> None:
     )
 
 
-def refuse(db: Database, model_id: str, reason: str) -> None:
-    """Never take this model from the exchange again."""
+def refuse(db: Database, model_id: str, reason: str, recipe: str = "") -> None:
+    """Never take this model for a recipe from the exchange again."""
     db.execute(
-        "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?, ?)", [model_id, reason, *stamp()]
+        "INSERT OR REPLACE INTO refused (model_id, recipe, reason, wall_ns, monotonic_ns, "
+        "boot_id, clock_ok) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [model_id, recipe, reason, *stamp()],
     )
 
 
-def why_refused(db: Database, model_id: str) -> str | None:
-    """Why a model is not taken; None: it may be."""
-    row = db.execute("SELECT reason FROM refused WHERE model_id = ?", [model_id]).fetchone()
+def why_refused(db: Database, model_id: str, recipe: str = "") -> str | None:
+    """Why a model is not taken for a recipe; None: it may be."""
+    row = db.execute(
+        "SELECT reason FROM refused WHERE model_id = ? AND recipe = ?", [model_id, recipe]
+    ).fetchone()
     return None if row is None else row[0]
 
 
-def refused_models(db: Database) -> list[tuple[str, str]]:
-    """Every model that is not taken and its reason, the oldest first."""
-    return [
-        (row[0], row[1])
-        for row in db.execute("SELECT model_id, reason FROM refused ORDER BY rowid")
-    ]
+class RefusedModel(NamedTuple):
+    """A model that is not taken from the exchange."""
+
+    model_id: str
+    recipe: str
+    """'' for that of the settings file, else its name."""
+    reason: str
+
+
+def refused_models(db: Database) -> list[RefusedModel]:
+    """Every model that is not taken, the oldest first."""
+    rows = db.execute("SELECT model_id, recipe, reason FROM refused ORDER BY rowid")
+    return [RefusedModel(*row) for row in rows]
 
 
 # --- what people did ------------------------------------------------------------------------
@@ -324,21 +379,33 @@ class Question(NamedTuple):
     reason: str
     predicted: str | None
     score: float
+    recipe: str
+    """The recipe it was asked under: '' for that of the settings file, else its name."""
 
 
-def waiting(db: Database, k: int, cold_start: int) -> list[Question]:
+Quotas = Mapping[str, tuple[int, int]]
+"""k and cold_start of every recipe that there is, by its key: '' or its name."""
+
+
+def waiting(db: Database, quotas: Quotas) -> list[Question]:
     """The questions of each recipe's present cycle that have no answer yet, the most useful first.
 
-    Every flag ever kept stays in the store; the quota is applied here: the k highest scores of
-    each predicted class, the `cold_start` highest priorities without a model, and all audits.
-    This is what makes the stream's selection equal to the pool's.
+    Every flag ever kept stays in the store; the recipe's quota is applied here: the k highest
+    scores of each predicted class, the `cold_start` highest priorities without a model, and all
+    audits. This is what makes the stream's selection equal to the pool's. Of a recipe that is no
+    more nothing is asked.
 
     Order: parts whose verdict is unsure, for they wait; then answers that the trainer doubts
     (`device.second_look`), which belong to no cycle and no quota; then the others; in the first
     and last the highest score of every class, then the second of every class, and so on; audits
     last.
     """
-    cycles = [row[0] for row in db.execute("SELECT max(id) FROM cycles GROUP BY recipe")]
+    recipe_of = {
+        cycle: recipe
+        for cycle, recipe in db.execute("SELECT max(id), recipe FROM cycles GROUP BY recipe")
+        if recipe in quotas
+    }
+    cycles = list(recipe_of)
     # Ranked here and not by a window function, which takes four times as long.
     flags = db.execute(
         "SELECT f.patch_id, f.reason, f.predicted, f.score, r.verdict, f.cycle "  # noqa: S608
@@ -349,19 +416,24 @@ def waiting(db: Database, k: int, cold_start: int) -> list[Question]:
         cycles,
     ).fetchall()
     answered = _answered(db, cycles)
-    limits = {"uncertain": k, "cold-start": cold_start}
+    limits = {
+        (cycle, reason): limit
+        for cycle, recipe in recipe_of.items()
+        for reason, limit in zip(("uncertain", "cold-start"), quotas[recipe], strict=True)
+    }
     ranks: Counter[tuple[int, str, str | None]] = Counter()
     best: dict[str, tuple[tuple[int, int], Question]] = {}
     for patch_id, reason, predicted, score, verdict, cycle in flags:
         rank = ranks[cycle, reason, predicted] = ranks[cycle, reason, predicted] + 1
-        if rank > limits.get(reason, rank) or patch_id in answered:
+        if rank > limits.get((cycle, reason), rank) or patch_id in answered:
             continue
         group = 3 if reason == "audit" else 0 if verdict == "unsure" else 2
-        ranked = (group, rank), Question(patch_id, reason, predicted, score)
+        ranked = (group, rank), Question(patch_id, reason, predicted, score, recipe_of[cycle])
         if patch_id not in best or ranked[0] < best[patch_id][0]:
             best[patch_id] = ranked
     for number, doubt in enumerate(open_doubts(db)):
-        if (question := last_question(db, doubt.patch_id)) is not None:
+        question = last_question(db, doubt.patch_id)
+        if question is not None and question.recipe in quotas:
             best[doubt.patch_id] = (1, number), question
     # Equal ranks stay in the order of their scores: sorting is stable.
     return [question for _, question in sorted(best.values(), key=itemgetter(0))]
@@ -387,8 +459,9 @@ def _answered(db: Database, cycles: Sequence[int]) -> set[str]:
 def last_question(db: Database, patch_id: str) -> Question | None:
     """The last question that was asked about a patch; None: none ever was."""
     row = db.execute(
-        "SELECT patch_id, reason, predicted, score FROM flags "
-        "WHERE patch_id = ? AND reason != 'defect' ORDER BY id DESC LIMIT 1",
+        "SELECT f.patch_id, f.reason, f.predicted, f.score, coalesce(c.recipe, '') FROM flags f "
+        "LEFT JOIN cycles c ON c.id = f.cycle "
+        "WHERE f.patch_id = ? AND f.reason != 'defect' ORDER BY f.id DESC LIMIT 1",
         [patch_id],
     ).fetchone()
     return None if row is None else Question(*row)
@@ -425,15 +498,18 @@ def add_answer(
     Raises:
         UserError: no such patch.
     """
-    if not db.execute("SELECT 1 FROM patches WHERE id = ?", [patch_id]).fetchone():
-        raise UserError(f"patch {patch_id}: not in the store; `millsight device questions` lists")
     moment = stamp()
     identity = json.dumps([patch_id, answer, class_name, operator, *moment])
     label_id = hashlib.sha256(identity.encode()).hexdigest()
-    db.execute(
-        "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [label_id, patch_id, answer, class_name, operator, *moment, int(repeat)],
-    )
+    with exclusive(db):  # else what nobody has answered could go meanwhile
+        if not db.execute("SELECT 1 FROM patches WHERE id = ?", [patch_id]).fetchone():
+            raise UserError(
+                f"patch {patch_id}: not in the store; `millsight device questions` lists"
+            )
+        db.execute(
+            "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [label_id, patch_id, answer, class_name, operator, *moment, int(repeat)],
+        )
     return label_id
 
 
@@ -446,8 +522,8 @@ class LabelledPatches(NamedTuple):
     ids: list[str]
 
 
-def labelled_patches(db: Database) -> LabelledPatches:
-    """Every patch with the class its last answer gave it.
+def labelled_patches(db: Database, recipe: str | None = None) -> LabelledPatches:
+    """Every patch of a recipe's frames, or of all, with the class its last answer gave it.
 
     Raises:
         UserError: a stored picture cannot be decoded.
@@ -457,8 +533,13 @@ def labelled_patches(db: Database) -> LabelledPatches:
         SELECT p.id, p.png, l.class FROM patches p
         JOIN labels l ON l.rowid =
             (SELECT max(rowid) FROM labels WHERE patch_id = p.id AND NOT repeat)
-        WHERE l.answer = 'class' ORDER BY p.id
-        """
+        WHERE l.answer = 'class' AND p.id NOT IN (SELECT patch_id FROM pictures_gone)
+        AND (:recipe IS NULL OR EXISTS (
+            SELECT 1 FROM flags f JOIN frames r ON r.id = f.frame_id
+            WHERE f.patch_id = p.id AND r.recipe = :recipe))
+        ORDER BY p.id
+        """,
+        {"recipe": recipe},
     ).fetchall()
     images = [decode_png(png, patch_id) for patch_id, png, _ in rows]
     stacked = np.stack(images) if images else np.empty((0, 200, 200), np.uint8)
@@ -486,8 +567,10 @@ def flags_of_cycle(
     ]
 
 
-def fingerprint_of(db: Database, patch_id: str) -> bytes:
+def fingerprint_of(db: Database, patch_id: str) -> bytes | None:
     """The fingerprint of a stored patch (`device.alike`), made where it was kept without one.
+
+    None: its picture has gone (`device.retention`).
 
     Raises:
         UserError: the stored picture cannot be decoded.
@@ -495,7 +578,7 @@ def fingerprint_of(db: Database, patch_id: str) -> bytes:
     png, print_ = db.execute(
         "SELECT png, fingerprint FROM patches WHERE id = ?", [patch_id]
     ).fetchone()
-    return print_ or fingerprint(decode_png(png, patch_id))
+    return print_ or (fingerprint(decode_png(png, patch_id)) if png else None)
 
 
 # --- pictures -------------------------------------------------------------------------------

@@ -24,6 +24,10 @@ class ModelLoader:
             self._wanted = activation
             self._loading = self._pool.submit(self._load, model_id, variant)
 
+    def forget(self) -> None:
+        """Load the model anew the next time, even if the activation is the same."""
+        self._wanted = 0
+
     def get(self, *, wait: bool = False) -> Model | UserError | None:
         """The model that was asked for, or why it cannot be used; None: it is not there yet."""
         if self._loading is None or not (wait or self._loading.done()):

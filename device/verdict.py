@@ -26,14 +26,33 @@ class Judged:
     """float64 [N]: KLS (or the model's other strategy); higher is less sure."""
     unsure: NDArray[np.bool_]
     """bool [N]: whether the score is above the threshold of the predicted class."""
+    maps: NDArray[np.float32] | None = None
+    """float32 [N, C, 13, 13]: class activation maps, where they were asked for."""
+
+    def part(self, which: slice) -> "Judged":
+        """What it says of some of the patches."""
+        return Judged(
+            self.log_probabilities[which],
+            self.predicted[which],
+            self.scores[which],
+            self.unsure[which],
+            None if self.maps is None else self.maps[which],
+        )
 
 
-def judge(model: Model, patches: Patches) -> Judged:
-    """Judge patches, uint8 [N, 200, 200], with a model."""
-    log_p = model.log_probabilities(patches)
+def judge(model: Model, patches: Patches, *, maps: bool = False) -> Judged:
+    """Judge patches, uint8 [N, 200, 200], with a model; with `maps`, also where it looked."""
+    outputs = model.outputs(patches) if maps else None
+    log_p = model.log_probabilities(patches) if outputs is None else outputs.log_probabilities
     predicted = predicted_classes(log_p)
     scores = STRATEGIES[model.metadata.strategy](log_p, model.baselines)
-    return Judged(log_p, predicted, scores, ~(scores <= model.thresholds[predicted]))
+    return Judged(
+        log_p,
+        predicted,
+        scores,
+        ~(scores <= model.thresholds[predicted]),
+        None if outputs is None else outputs.activation_maps,
+    )
 
 
 def frame_verdict(

@@ -1,5 +1,6 @@
 """Writes the generated parts of the docs; with --check it only says which are out of date."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -24,13 +25,78 @@ def cli_reference() -> str:
 def machine_page() -> str:
     """`docs/machine.md`, with its tables of codes and registers as they are in the code."""
     text = (DOCS / "machine.md").read_text(encoding="utf-8")
-    tables = {"codes": codes_as_markdown(), "registers": as_markdown()}
+    tables = {
+        "codes": codes_as_markdown(),
+        "registers": as_markdown(),
+        "rig": rig_table(),
+        "faults": faults_table(),
+    }
     for name, table in tables.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
         before, _, rest = text.partition(begin)
         _, _, after = rest.partition(end)
         text = f"{before}{begin}\n{table}\n\n{end}{after}"
     return text
+
+
+RIG = DOCS / "results" / "machine"
+FAULTS = {
+    "camera_killed": "camera killed and back",
+    "packets_lost": "0.5 % of the camera's packets lost",
+    "line_unplugged": "serial line unplugged and back",
+    "line_garbled": "garbled line",
+    "plc_silent": "PLC silent for 1.5 s",
+    "triggered_twice": "triggered twice",
+    "recipe_edited": "triggered while a recipe is edited",
+    "broker_down": "broker down",
+    "light_silent": "ring light silent",
+}
+
+
+def rig_table() -> str:
+    """What the long run of the rig counted, and what its parts took."""
+    found = json.loads((RIG / "rig-hour.json").read_text())
+    latency = found["latency"]
+    counts = ", ".join(f"{n:,} {verdict}" for verdict, n in sorted(found["verdicts"].items()))
+    codes = ", ".join(f"code {code}: {n}" for code, n in sorted(found["codes"].items()))
+    lines = [
+        f"{found['minutes']:.0f} minutes, {found['parts']:,} parts: {found['ok']:,} OK, "
+        f"{found['ng']:,} NG, {found['not_answered']} without an answer. The box: {counts}"
+        f"{f' ({codes})' if codes else ''}. False OK: {len(found['false_ok'])}; false NG: "
+        f"{len(found['false_ng'])}; two verdicts for a part: {len(found['twice'])}; no verdict in "
+        f"{latency['deadline_ms'] / 1000:g} s: {latency['missed']}.",
+        "",
+        "| ms | median | 99th percentile | worst |",
+        "|---|---|---|---|",
+    ]
+    rows = {"**trigger to result**": latency["total_ms"], **latency["steps_ms"]}
+    lines += [
+        f"| {name} | {took['median']:.1f} | {took['p99']:.1f} | {took['worst']:.1f} |"
+        for name, took in rows.items()
+    ]
+    return "\n".join(lines)
+
+
+def faults_table() -> str:
+    """What was broken over the rig, and how soon a part was judged again."""
+    found = json.loads((RIG / "rig-faults.json").read_text())
+    lines = [
+        "| fault | times | codes met | judged again after (median, worst) |",
+        "|---|---|---|---|",
+    ]
+    for name, row in found["faults"].items():
+        codes = ", ".join(map(str, row["codes"])) or "none"
+        lines.append(
+            f"| {FAULTS[name]} | {row['times']} | {codes} "
+            f"| {row['median_s']:.2f} s, {row['worst_s']:.2f} s |"
+        )
+    rig = found["rig"]
+    lines += [
+        "",
+        f"{rig['parts']} parts on the mill meanwhile, {rig['ok']} OK and {rig['ng']} NG; false OK: "
+        f"{len(rig['false_ok'])}; two verdicts for a part: {len(rig['twice'])}.",
+    ]
+    return "\n".join(lines)
 
 
 def with_tables(page: Path) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.errors import UserError
-from device.activation import write_durably
+from device.durable import write_durably
 from device.int8 import pack
 from device.model import LARGEST_BYTES, Model, ModelMetadata, load_model_bytes
 from device.patches import Patches

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from cyclopts import App
 
-from config.cli import Config
+from config.cli import Config, RecipeName
 from config.load import load_settings
+from config.recipes import load_recipes
 from trainer.night_cli import freeze, golden, merge, night
 
 app = App(name="trainer", help="Train models from labelled patches, and publish them.")
@@ -24,9 +25,10 @@ def train(
     config: Config = None,
     *,
     frames: Path | None = None,
+    recipe: RecipeName = None,
     seed: int | None = None,
 ) -> None:
-    """Train a model from scratch on all labels of the store, or on a folder of class folders.
+    """Train a model from scratch on a recipe's labels in the store, or on class folders.
 
     Ctrl-C ends the training early; the model then holds the weights averaged so far, without
     thresholds, so that every verdict is unsure. Bring a model into use with
@@ -41,6 +43,8 @@ def train(
     frames
         Folder of class folders to learn from instead of the store. The classes must be the
         recipe's.
+    recipe
+        The recipe. Default: that of the settings file.
     seed
         Seed of the training run. Default: trainer.seed.
     """
@@ -48,15 +52,16 @@ def train(
     from trainer.progress import training_bar  # noqa: PLC0415
     from trainer.retrain import labelled_folder, retrain  # noqa: PLC0415
 
-    settings = load_settings(config)
+    under = load_recipes(load_settings(config)).under(recipe)
+    settings = under.settings
     if seed is not None:
         trainer = settings.trainer.model_copy(update={"seed": seed})
         settings = settings.model_copy(update={"trainer": trainer})
     parent = None
     if frames is None:
         db = open_store(settings.device.data)
-        labelled = labelled_patches(db)
-        parent = in_force(db).model_id
+        labelled = labelled_patches(db, under.name)
+        parent = in_force(db, under.key).model_id
         db.close()
     else:
         labelled = labelled_folder(frames)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from rich.console import Console
 
 from config.errors import UserError
 from config.load import load_settings
+from config.recipes import Recipes
 from config.settings import Exchange, Settings
 from device.activation import model_path
 from device.model import load_model
@@ -197,6 +199,11 @@ def exchange_of(url: str | None, config: Path | None, folder: Path) -> Exchange:
 def touch_pages(site: Site, console: Console) -> Iterator[None]:
     """Serve the operators' page of every device, as on a shop floor."""
     pages = []
+
+    def end(_signal: int, _frame: object) -> None:
+        sys.exit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)  # or the pages would outlive a demo that is ended
     try:
         for name in site.devices:
             config = str(site.config(name))
@@ -211,6 +218,7 @@ def touch_pages(site: Site, console: Console) -> Iterator[None]:
         for page in pages:
             page.terminate()
             page.communicate()
+        signal.signal(signal.SIGTERM, before)
 
 
 def open_on_desktop(url: str) -> None:
@@ -317,16 +325,16 @@ def answer_questions(settings: Settings, patience_s: float) -> int:
     the ground truth.
     """
     db = open_store(settings.device.data)
-    asking = settings.asking
-    count = left = len(waiting(db, asking.k, asking.cold_start))
+    quotas = Recipes(settings).quotas
+    count = left = len(waiting(db, quotas))
     last = time.monotonic()
     while left and time.monotonic() - last < patience_s:
         time.sleep(0.2)
-        before, left = left, len(waiting(db, asking.k, asking.cold_start))
+        before, left = left, len(waiting(db, quotas))
         if left != before:
             last = time.monotonic()
     with db.atomic():
-        for question in waiting(db, asking.k, asking.cold_start):
+        for question in waiting(db, quotas):
             truth = truth_of(db, question.patch_id)
             assert truth is not None, "demo frames all have a known class"
             add_label(db, question.patch_id, truth, OPERATOR)

@@ -21,8 +21,9 @@ from tuf.api.metadata import (
 )
 
 from config.errors import UserError
+from config.recipes import load_recipes
 from config.settings import Settings
-from device.activation import write_durably
+from device.durable import write_durably
 from device.exchange.place import open_place
 from device.locks import one_at_a_time
 from device.update.client import METADATA, pin_root, role_of, root_path
@@ -79,7 +80,8 @@ def signers(settings: Settings, offline: Path | None = None) -> Signers:
 
 
 def make_keys(settings: Settings, offline: Path, spare: Path | None = None) -> Path:
-    """Make all keys and an empty signed repository, and publish it; the pinned root's path.
+    """Make all keys and an empty signed repository with a channel for every recipe of the site, and
+    publish it; the pinned root's path.
 
     `spare` is the folder of a second pair of offline keys: either pair is enough, so that one may
     be lost. A device on this machine trusts the new root if it trusted none.
@@ -104,7 +106,7 @@ def make_keys(settings: Settings, offline: Path, spare: Path | None = None) -> P
         sticks = [offline] if spare is None else [offline, spare]
         for where in sticks:
             _make_folder(where)
-        recipe = settings.recipe.name
+        recipes = _recipes(settings)
         root = Root(expires=in_days(1), consistent_snapshot=True)
         for where in sticks:
             for role in OFFLINE:
@@ -122,8 +124,10 @@ def make_keys(settings: Settings, offline: Path, spare: Path | None = None) -> P
         )
         every = signers(settings, offline)
         write_root(repository, every, settings.trainer.publish)
-        _add_channel(repository, settings, recipe)
-        commit(repository, {"targets", role_of(recipe)}, every, settings.trainer.publish)
+        for recipe in recipes:
+            _add_channel(repository, settings, recipe)
+        changed = {"targets", *map(role_of, recipes)}
+        commit(repository, changed, every, settings.trainer.publish)
         _upload(settings, repository)
         content = repository.root.to_bytes()
         for where in sticks:
@@ -143,28 +147,31 @@ def replace_keys(
 ) -> list[str]:
     """Replace the keys of some roles, and renew what the offline keys sign; the roles replaced.
 
-    Roles are `root`, `targets`, `snapshot`, `timestamp`, and `models` for the channel of the
-    recipe; no roles: only renew. New offline keys go to `new_offline`, by default the same folder,
-    and a second pair to `spare`. A channel that the repository does not have is added. Devices
-    follow by themselves.
+    Roles are `root`, `targets`, `snapshot`, `timestamp`, and `models` for the channels of all
+    recipes; no roles: only renew. New offline keys go to `new_offline`, by default the same folder,
+    and a second pair to `spare`. Channels of the site's recipes that the repository does not have
+    are added. Devices follow by themselves.
 
     Raises:
         UserError: the offline keys are needed and missing, or something cannot be written.
     """
-    recipe, limits = settings.recipe.name, settings.trainer.publish
-    wanted = [role_of(recipe) if role == "models" else role for role in roles]
-    known = {*ONLINE, *OFFLINE, role_of(recipe)}
-    if unknown := [role for role in wanted if role not in known]:
-        raise UserError(f"{unknown[0]}: no role; roles: {', '.join([*OFFLINE, *ONLINE, 'models'])}")
+    limits, asked = settings.trainer.publish, list(roles)
+    known = [*OFFLINE, *ONLINE, "models"]
+    if unknown := [role for role in asked if role not in known]:
+        raise UserError(f"{unknown[0]}: no role; roles: {', '.join(known)}")
+    recipes = _recipes(settings)
     sticks = [new_offline or offline] + ([] if spare is None else [spare])
     with one_at_a_time(repository_lock(settings), BUSY):
         repository = load_repository(repository_folder(settings))
         _need_offline(repository, offline)
+        wanted = [role for role in asked if role != "models"]
+        if "models" in asked:  # also of recipes that are no more: their keys may be stolen, too
+            wanted += map(role_of, repository.channels)
         before = signers(settings, offline)
         lost = any(not before(role) for role in wanted)
         new = {role: _new_keys(settings, role, sticks) for role in wanted}
         every = _with(before, new)
-        changed = {"targets", *_change_channel(repository, settings, recipe, new)}
+        changed = {"targets", *_change_channels(repository, settings, recipes, new)}
 
         def change_root() -> None:
             root = repository.root.signed
@@ -206,18 +213,30 @@ def _put_keys(delegator: Root | Targets, role: str, keys: list[Any]) -> None:
         delegator.add_key(key.public_key, role)
 
 
-def _change_channel(
-    repository: Repository, settings: Settings, recipe: str, new: dict[str, list[Any]]
+def _recipes(settings: Settings) -> list[str]:
+    """Names of the site's recipes.
+
+    Raises:
+        UserError: a recipe's file has a mistake, so that its channel would be forgotten.
+    """
+    recipes = load_recipes(settings)
+    if recipes.errors:
+        raise UserError("\n".join(recipes.errors))
+    return list(recipes.all())
+
+
+def _change_channels(
+    repository: Repository, settings: Settings, recipes: list[str], new: dict[str, list[Any]]
 ) -> list[str]:
-    """Add the recipe's channel where it is missing, or give it its new key; the roles changed."""
-    role = role_of(recipe)
-    if recipe not in repository.channels:
-        _add_channel(repository, settings, recipe)
-        return [role]
-    if role not in new:
-        return []
-    _put_keys(repository.targets.signed, role, new[role])
-    return [role]
+    """Give channels their new keys, and add those that are missing; the roles changed."""
+    changed = [role_of(recipe) for recipe in repository.channels if role_of(recipe) in new]
+    for role in changed:
+        _put_keys(repository.targets.signed, role, new[role])
+    for recipe in recipes:
+        if recipe not in repository.channels:
+            _add_channel(repository, settings, recipe)
+            changed.append(role_of(recipe))
+    return changed
 
 
 class RoleState(NamedTuple):

@@ -13,7 +13,7 @@ app = App(name="keys", help="Keys that sign the models.")
 
 @app.command
 def init(config: Config = None, *, offline: Path, spare: Path | None = None) -> None:
-    """Make all keys, and an empty signed repository on the exchange.
+    """Make all keys, and an empty signed repository on the exchange with a channel per recipe.
 
     The folder of the offline keys is best a USB stick that lies in a drawer afterwards: it is
     needed to replace or renew keys and to add a recipe, never by a night. Beside the keys stands
@@ -47,7 +47,7 @@ def rotate(
     spare: Path | None = None,
     config: Config = None,
 ) -> None:
-    """Replace keys: of `root`, `targets`, `snapshot`, `timestamp`, or `models` (the channel's).
+    """Replace keys: of `root`, `targets`, `snapshot`, `timestamp`, or `models` (every channel's).
 
     Devices follow by themselves. Without roles, those of the trainer's own keys are replaced:
     snapshot, timestamp and models.
@@ -76,7 +76,7 @@ def rotate(
 
 @app.command
 def renew(config: Config = None, *, offline: Path) -> None:
-    """Renew what the offline keys sign before it expires, and add the recipe's channel.
+    """Renew what the offline keys sign before it expires, and add channels of new recipes.
 
     Parameters
     ----------

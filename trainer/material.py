@@ -14,6 +14,9 @@ from trainer.nights import champion_of, digest, last_label, learnt_up_to
 from trainer.publish import releases
 from trainer.training import Training
 
+WITHOUT_EFFECT = {"data", "golden", "publish", "enough_agreement"}
+"""Settings of the trainer that decide nothing about the model, or are in the digest otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Material:
@@ -51,7 +54,7 @@ def prepare(db: Database, settings: Settings, training: Training) -> Material:
     checked = check_labels(db, recipe.name, classes.names)
     audits = new_audits(db, learnt_up_to(db, champion))
     learnt, judged = separate(checked.labelled, golden, audits, classes.names)
-    limits = tonight.trainer.model_dump(mode="json", exclude={"data", "golden", "publish"})
+    limits = tonight.trainer.model_dump(mode="json", exclude=WITHOUT_EFFECT)
     inputs = digest({
         "learnt": list(zip(learnt.ids, learnt.classes, strict=True)),
         "audits": sorted(audits & set(checked.labelled.ids)),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from device.activation import write_durably
+from device.durable import write_durably
 from device.kls import Ints
 from trainer.networks import make_network
 from trainer.training import Trained, Training
@@ -45,7 +45,7 @@ class Memory:
         """
         content = io.BytesIO()
         weights = {n: p.detach().numpy() for n, p in trained.network.state_dict().items()}
-        np.savez(content, steps=trained.steps, **weights)
+        np.savez(content, steps=trained.steps, seconds=trained.seconds, **weights)
         write_durably(self._folder / f"{key}.npz", content.getvalue())
 
     def recall(self, key: str, training: Training, classes: int) -> Trained | None:
@@ -55,7 +55,7 @@ class Memory:
             return None
         with np.load(path) as arrays:
             found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        steps = int(found.pop("steps"))
+        steps, seconds = int(found.pop("steps")), float(found.pop("seconds", 0))
         network = make_network(training.network, classes, training.dropout)
         network.load_state_dict(found)
-        return Trained(network.eval(), steps, stopped=False, seconds=0.0)
+        return Trained(network.eval(), steps, stopped=False, seconds=seconds)

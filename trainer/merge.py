@@ -10,15 +10,28 @@ import hashlib
 import json
 import sqlite3
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from securesystemslib.signer import Signer
 from sqlite_utils import Database
 
 from config.settings import Settings
 from device.clock import stamp
+from device.exchange.acknowledgement import (
+    LARGEST_ACKNOWLEDGEMENT,
+    Acknowledgement,
+    Doubted,
+    NotTrusted,
+    Refusal,
+    acknowledgement_name,
+    seal,
+    signed_by,
+    unseal,
+)
 from device.exchange.batch import (
     BATCH_NAME,
     FORMAT,
@@ -31,10 +44,10 @@ from device.exchange.batch import (
 )
 from device.exchange.collect import reason_of
 from device.exchange.place import Entry, Missing, Place, TooLarge, open_place
-from device.exchange.push import Acknowledgement, Doubted, Refusal, acknowledgement_name
 from device.locks import one_at_a_time
 from device.second_look import open_doubts
 from device.store import add_event, exclusive, open_store
+from trainer.keys import signers
 from trainer.open_batch import BatchRefused, open_batch, rows_of
 
 SKEW_TOLD_S = 60.0
@@ -109,15 +122,15 @@ def merge(settings: Settings) -> Merged:
         db = open_store(folder)
         try:
             with open_place(settings.exchange) as place:
-                return merge_from(place, db, folder)
+                return merge_from(place, db, folder, signers(settings)("timestamp"))
         finally:
             db.close()
 
 
-def merge_from(place: Place, db: Database, folder: Path) -> Merged:
+def merge_from(place: Place, db: Database, folder: Path, keys: Sequence[Signer]) -> Merged:
     """`merge`, from a place into a store that are open; the caller holds the lock.
 
-    `folder` takes the file of one batch at a time.
+    `folder` takes the file of one batch at a time; `keys` sign the acknowledgements.
     """
     done = Merged()
     decided = {row[0] for row in db.execute("SELECT name FROM merges")}
@@ -142,19 +155,19 @@ def merge_from(place: Place, db: Database, folder: Path) -> Merged:
         done.batches.append(batch)
         if skew is not None and not batch.refused:
             done.skew_s[batch.device] = skew
-    acknowledge_all(place, db)
+    acknowledge_all(place, db, keys)
     return done
 
 
-def acknowledge_all(place: Place, db: Database) -> None:
-    """Tell every device what it has not been told yet."""
+def acknowledge_all(place: Place, db: Database, keys: Sequence[Signer]) -> None:
+    """Tell every device what it has not been told yet, signed with the `timestamp` keys."""
     for (device,) in db.execute("SELECT DISTINCT device FROM merges ORDER BY device").fetchall():
-        acknowledge(place, db, device)
+        acknowledge(place, db, device, keys)
 
 
-def acknowledge(place: Place, db: Database, device: str) -> None:
+def acknowledge(place: Place, db: Database, device: str, keys: Sequence[Signer]) -> None:
     """Tell a device what came of its batches and which of its labels to ask again, where it has
-    not been told yet."""
+    not been told yet, or with keys that are no longer in use."""
     rows = db.execute(
         "SELECT name, outcome, reason FROM merges WHERE device = ? ORDER BY rowid DESC LIMIT ?",
         [device, MANY_BATCHES],
@@ -170,11 +183,14 @@ def acknowledge(place: Place, db: Database, device: str) -> None:
         written_ns=stamp().wall_ns,
     )
     name = acknowledgement_name(device)
-    with contextlib.suppress(Missing, TooLarge, ValidationError):
-        there = Acknowledgement.model_validate_json(place.get(name, 16 * 1024 * 1024))
-        if there.model_copy(update={"written_ns": said.written_ns}) == said:
+    with contextlib.suppress(Missing, TooLarge, NotTrusted):
+        content = place.get(name, LARGEST_ACKNOWLEDGEMENT)
+        there = unseal(content, [key.public_key for key in keys] if keys else None)
+        if there.model_copy(update={"written_ns": said.written_ns}) == said and (
+            signed_by(content) == {key.public_key.keyid for key in keys}
+        ):
             return
-    place.put(name, said.model_dump_json().encode())
+    place.put(name, seal(said, keys))
 
 
 class _NotYet(Exception):

@@ -1,4 +1,4 @@
-"""One night: merge what devices sent, check it, retrain, judge, publish or keep, and report.
+"""Nights: merge what devices sent; for each recipe check, retrain, judge, publish or keep, report.
 
 Whatever happens, the model in use stays until a better one lies whole beside it. What a night that
 was killed had finished is used again if it would come out the same; the rest is begun anew.
@@ -6,15 +6,18 @@ was killed had finished is used again if it would come out the same; the rest is
 
 import json
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from sqlite_utils import Database
 
+from config.errors import UserError
 from config.settings import Settings
-from device.activation import write_durably
+from device.durable import write_durably
 from device.exchange.place import open_place
 from device.locks import one_at_a_time
 from device.second_look import Doubt, add_doubts
@@ -23,8 +26,10 @@ from device.verdict import Judged as Opinion
 from device.verdict import judge as judge_patches
 from trainer.checks import Finding, doubts, suspicious
 from trainer.classes import Classes
+from trainer.enough import agreement_of_tonight
 from trainer.forecast import forecast
 from trainer.judge import Criterion, Judgement, judge_models
+from trainer.keys import signers
 from trainer.material import Material, prepare
 from trainer.merge import Merged, acknowledge_all, merge
 from trainer.networks import predict_log_probabilities
@@ -70,7 +75,13 @@ class Night:
     seconds: dict[str, float]
     """Where the time went."""
     notes: list[str]
-    """What somebody should be told of the exchange and the keys."""
+    """What somebody should be told of the exchange and the keys, and of labels that change
+    nothing any more."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether its training was stopped by hand."""
+        return CANDIDATE_IS_STOPPED in self.judgement.criteria
 
     @property
     def published(self) -> bool:
@@ -86,6 +97,62 @@ class Idle:
     notes: list[str]
 
 
+class Ended(NamedTuple):
+    """How the night of one recipe ended."""
+
+    recipe: str
+    """Its name."""
+    result: Night | Idle | UserError
+    """The error is why it could not be finished."""
+
+
+def run_nights(
+    recipes: Sequence[Settings],
+    *,
+    training: Training | None = None,
+    on_step: OnStep | None = None,
+    on_stage: OnStage = lambda _name: None,
+    on_note: Callable[[str], None] = lambda _note: None,
+) -> Iterator[Ended]:
+    """Merge once, then learn, judge and publish for one recipe after the other.
+
+    `recipes` are the settings under each. What goes wrong with one of them stops no other; only
+    after a training that was stopped by hand no further one is begun.
+
+    Raises:
+        UserError: another night of one of them is running, the exchange cannot be reached, or there
+            are no keys to publish with.
+    """
+    site, several = recipes[0], len(recipes) > 1
+    stopped = False
+    with ExitStack() as locks:
+        for settings in recipes:
+            locks.enter_context(_one_night(settings))
+        clock = Clock(on_stage)
+        notes = refresh(site)  # before anything that takes time: it needs exchange and keys
+        clock.enter("merge")
+        merged = merge(site)
+        notes += told(merged)
+        for note in notes:
+            on_note(note)
+        for settings in recipes:
+            name = settings.recipe.name
+            if several:
+                clock.follow(_stages_of(name, on_stage))
+            if stopped:
+                yield Ended(name, UserError("not begun, for the training before was stopped"))
+                continue
+            steps = _steps_of(name, on_step) if several else on_step
+            try:
+                result = _run_one(settings, merged, notes, clock, training, steps)
+            except UserError as error:
+                yield Ended(name, error)
+            else:
+                yield Ended(name, result)
+                stopped = isinstance(result, Night) and result.stopped
+            clock.laps.clear()
+
+
 def run_night(
     settings: Settings,
     *,
@@ -93,27 +160,49 @@ def run_night(
     on_step: OnStep | None = None,
     on_stage: OnStage = lambda _name: None,
 ) -> Night | Idle:
-    """Learn from all good labels of all devices, judge, and publish what is good.
+    """The night of one recipe.
 
     Raises:
-        UserError: another night is running, the exchange cannot be reached, labels or golden
-            patches cannot be used, or there are no keys to publish with.
+        UserError: as `run_nights`, or labels or golden patches cannot be used.
     """
-    data = settings.trainer.data
-    lock = data / f"night-{settings.recipe.name}.lock"
-    with one_at_a_time(lock, "another night of this recipe is running; wait until it has ended"):
-        clock = Clock(on_stage)
-        notes = refresh(settings)  # before anything that takes time: it needs exchange and keys
-        clock.enter("merge")
-        merged = merge(settings)
-        notes += told(merged)
-        db = open_store(data)
-        try:
-            clock.enter("check labels")
-            material = prepare(db, settings, training or training_of(settings))
-            return work(db, settings, material, merged, notes, clock, training, on_step)
-        finally:
-            db.close()
+    (ended,) = run_nights([settings], training=training, on_step=on_step, on_stage=on_stage)
+    if isinstance(ended.result, UserError):
+        raise ended.result
+    return ended.result
+
+
+def _one_night(settings: Settings) -> AbstractContextManager[None]:
+    lock = settings.trainer.data / f"night-{settings.recipe.name}.lock"
+    return one_at_a_time(lock, "another night of this recipe is running; wait until it has ended")
+
+
+def _stages_of(recipe: str, on_stage: OnStage) -> OnStage:
+    """Stages told with the name of their recipe."""
+    return lambda name: on_stage(f"{recipe}: {name}")
+
+
+def _steps_of(recipe: str, on_step: OnStep | None) -> OnStep | None:
+    """Steps told with the name of their recipe."""
+    if on_step is None:
+        return None
+    return lambda name, progress: on_step(f"{recipe}: {name}", progress)
+
+
+def _run_one(
+    settings: Settings,
+    merged: Merged,
+    notes: list[str],
+    clock: "Clock",
+    training: Training | None,
+    on_step: OnStep | None,
+) -> Night | Idle:
+    db = open_store(settings.trainer.data)
+    try:
+        clock.enter("check labels")
+        material = prepare(db, settings, training or training_of(settings))
+        return work(db, settings, material, merged, notes, clock, training, on_step)
+    finally:
+        db.close()
 
 
 class Clock:
@@ -124,6 +213,10 @@ class Clock:
         self._began = time.monotonic()
         self._name = "refresh"
         self.laps: dict[str, float] = {}
+
+    def follow(self, on_stage: OnStage) -> None:
+        """Tell somebody else from now on."""
+        self._on_stage = on_stage
 
     def enter(self, name: str) -> None:
         """One stage ends, the next begins."""
@@ -187,8 +280,19 @@ def work(
         judgement = Judgement.from_json(known)
     again = doubts(db, findings, settings.trainer.ask_again)
     clock.enter("report")
+    settled = None if ours is None else agreement_of_tonight(material, past, ours)
     report = night_report(
-        material, result, judgement, findings, again, merged, clock.laps, theirs, ours, past
+        material,
+        result,
+        judgement,
+        findings,
+        again,
+        merged,
+        clock.laps,
+        theirs,
+        ours,
+        past,
+        settled,
     )
     page = folder / f"{result.model.id[:16]}.html"
     files = {
@@ -214,8 +318,8 @@ def work(
         None if champion is None else champion.id,
         page,
         len(again),
-        clock.laps,
-        notes,
+        dict(clock.laps),
+        notes + ([settled.text()] if settled is not None and settled.enough else []),
     )
 
 
@@ -280,4 +384,4 @@ def ask_again(db: Database, settings: Settings, again: list[Doubt]) -> None:
     with exclusive(db):
         add_doubts(db, again)
     with open_place(settings.exchange) as place:
-        acknowledge_all(place, db)
+        acknowledge_all(place, db, signers(settings)("timestamp"))

@@ -2,61 +2,84 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from config.cli import Config
+from config.cli import Config, RecipeName
+from config.errors import UserError
 from config.load import load_settings
+from config.recipes import load_recipes, recipe_path
+
+if TYPE_CHECKING:
+    from trainer.night import Idle, Night
 
 
-def night(config: Config = None) -> None:
+def night(config: Config = None, *, recipe: RecipeName = None) -> None:
     """Learn from what all devices have answered, judge, and publish what is not worse.
 
-    Merges what the devices have pushed to the exchange, checks the labels, retrains from scratch,
-    judges the new model against the one in use on patches that neither has learnt from, signs and
-    publishes it or keeps it back, and writes a report. Devices take it in with
-    `millsight device sync`.
+    Merges what the devices have pushed to the exchange; then, for one recipe after the other,
+    checks the labels, retrains from scratch, judges the new model against the one in use on patches
+    that neither has learnt from, signs and publishes it or keeps it back, and writes a report.
+    Devices take it in with `millsight device sync`.
 
-    Published, kept back and nothing to do all end with 0 and say so in the last line; only a night
-    that could not be finished ends with 1. It can be run again at any time: what was finished is
-    used again. A timer needs no terminal: every stage is a line.
+    Published, kept back and nothing to do all end with 0 and say so in the last line of a recipe;
+    only where the night of a recipe could not be finished the command ends with 1, after those of
+    the others. It can be run again at any time: what was finished is used again. A timer needs no
+    terminal: every stage is a line.
 
     Parameters
     ----------
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    recipe
+        Only the night of this recipe. Default: of all recipes.
     """
-    from trainer.checks import count_kinds  # noqa: PLC0415
-    from trainer.night import Idle, run_night  # noqa: PLC0415
+    from trainer.night import run_nights  # noqa: PLC0415
     from trainer.progress import training_bar  # noqa: PLC0415
 
-    settings = load_settings(config)
+    recipes = load_recipes(load_settings(config))
+    chosen = recipes.each() if recipe is None else [recipes.under(recipe)]
+    wrong = list(recipes.errors) if recipe is None else []
     with training_bar() as on_step:
-        done = run_night(
-            settings, on_step=on_step, on_stage=lambda name: print(f"{name} ...", flush=True)
-        )
-    for note in done.notes:
-        print(f"note: {note}")
+        for ended in run_nights(
+            [under.settings for under in chosen],
+            on_step=on_step,
+            on_stage=lambda name: print(f"{name} ...", flush=True),
+            on_note=lambda note: print(f"note: {note}"),
+        ):
+            of = f"{ended.recipe}: " if len(chosen) > 1 else ""
+            if isinstance(ended.result, UserError):
+                wrong.append(f"{of}{ended.result}")
+            else:
+                print("\n".join(f"{of}{line}" for line in _told(ended.result)), flush=True)
+    if wrong:
+        raise UserError("\n".join(wrong))
+
+
+def _told(done: "Night | Idle") -> list[str]:
+    """What came of the night of a recipe, for people."""
+    from trainer.checks import count_kinds  # noqa: PLC0415
+    from trainer.night import Idle  # noqa: PLC0415
+
     if isinstance(done, Idle):
-        print(f"nothing to do: {done.reason}")
-        return
+        return [f"nothing to do: {done.reason}"]
+    lines = []
     for criterion in done.judgement.criteria:
         mark = "met    " if criterion.passed else "NOT MET"
-        print(f"{mark} {criterion.name}: {criterion.found} (must be {criterion.limit})")
+        lines.append(f"{mark} {criterion.name}: {criterion.found} (must be {criterion.limit})")
     for kind, count in count_kinds(done.findings).items():
-        print(f"{count} labels are {kind}")
+        lines.append(f"{count} labels are {kind}")
     if done.asked_again:
-        print(f"{done.asked_again} labels are asked again")
-    for name in done.classes.grown:
-        print(f"new class: {name}")
-    for name in done.classes.gone:
-        print(f"class that is no more: {name}")
-    print(f"report: {done.report}")
+        lines.append(f"{done.asked_again} labels are asked again")
+    lines += [f"new class: {name}" for name in done.classes.grown]
+    lines += [f"class that is no more: {name}" for name in done.classes.gone]
+    lines.append(f"report: {done.report}")
     if done.published:
-        print(f"published {done.model_id[:12]}, from {done.labels} labels")
+        lines.append(f"published {done.model_id[:12]}, from {done.labels} labels")
     else:
-        print(f"kept back {done.model_id[:12]}: the model in use stays")
+        lines.append(f"kept back {done.model_id[:12]}: the model in use stays")
+    return lines
 
 
 def merge(config: Config = None, *, as_json: Annotated[bool, Parameter("--json")] = False) -> None:
@@ -82,8 +105,8 @@ def merge(config: Config = None, *, as_json: Annotated[bool, Parameter("--json")
     )
 
 
-def freeze(config: Config = None) -> None:
-    """Take the golden folder as it is now as the next version of the golden set.
+def freeze(config: Config = None, *, recipe: RecipeName = None) -> None:
+    """Take a recipe's golden folder as it is now as the next version of its golden set.
 
     Earlier versions stay as they were. From then on nights are judged on the new one alone.
 
@@ -91,13 +114,15 @@ def freeze(config: Config = None) -> None:
     ----------
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    recipe
+        The recipe. Default: that of the settings file.
     """
     from device.store import open_store  # noqa: PLC0415
     from trainer.classes import classes_of_tonight  # noqa: PLC0415
     from trainer.golden import freeze as take  # noqa: PLC0415
     from trainer.nights import champion_of  # noqa: PLC0415
 
-    settings = load_settings(config)
+    settings = load_recipes(load_settings(config)).under(recipe).settings
     db = open_store(settings.trainer.data)
     champion = champion_of(db, settings)
     in_use = None if champion is None else champion.metadata.classes
@@ -110,8 +135,10 @@ def freeze(config: Config = None) -> None:
     )
 
 
-def golden(out: Path, config: Config = None, *, per_class: int = 10) -> None:
-    """Write labelled patches into a golden folder: what judges the first models.
+def golden(
+    out: Path, config: Config = None, *, per_class: int = 10, recipe: RecipeName = None
+) -> None:
+    """Write a recipe's labelled patches into a golden folder: what judges the first models.
 
     Taken are patches that were drawn by chance, out of what `trainer merge` has brought. Look
     through the folder, put right what is wrong, then name it as trainer.golden: no model learns
@@ -125,13 +152,17 @@ def golden(out: Path, config: Config = None, *, per_class: int = 10) -> None:
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     per_class
         Most patches of a class.
+    recipe
+        The recipe. Default: that of the settings file.
     """
     from device.store import open_store  # noqa: PLC0415
     from trainer.golden import write_golden  # noqa: PLC0415
 
-    settings = load_settings(config)
+    under = load_recipes(load_settings(config)).under(recipe)
+    settings = under.settings
     db = open_store(settings.trainer.data)
     taken = write_golden(db, settings, out, per_class)
     db.close()
     print(f"{out}: " + ", ".join(f"{count} {name}" for name, count in sorted(taken.items())))
-    print(f"look through it, then set trainer.golden = {str(out.absolute())!r}")
+    where = f", in {recipe_path(settings, under.name)}" if under.key else ""
+    print(f"look through it, then set trainer.golden = {str(out.absolute())!r}{where}")

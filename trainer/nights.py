@@ -12,8 +12,9 @@ from typing import Any
 from sqlite_utils import Database
 
 from config.settings import Settings
-from device.activation import model_path, write_durably
+from device.activation import model_path
 from device.clock import stamp
+from device.durable import write_durably
 from device.model import Model, load_model
 from trainer.memory import Memory
 
@@ -68,17 +69,25 @@ def champion_of(db: Database, settings: Settings, withdrawn: Collection[str] = (
     """The model in use for the recipe; None: there is none, or its file is lost, and then only the
     floors count.
 
-    The last one that came into force in this store, is of no night of another recipe, and was not
-    withdrawn.
+    The last one that came into force for it in this store and was not withdrawn. Rows without the
+    name of a recipe are of an older program: they count unless a night of another recipe made the
+    model, or it is for other classes.
     """
+    recipe = settings.recipe
     rows = db.execute(
-        "SELECT model_id FROM activations a WHERE NOT EXISTS (SELECT 1 FROM nights n "
-        "WHERE n.model_id = a.model_id AND n.recipe != ?) ORDER BY id DESC",
-        [settings.recipe.name],
-    ).fetchall()
-    model_id = next((model_id for (model_id,) in rows if model_id not in withdrawn), None)
-    path = None if model_id is None else model_path(settings.trainer.data, model_id)
-    return load_model(path) if path is not None and path.is_file() else None
+        "SELECT model_id, recipe = '', "
+        "(SELECT json_extract(metadata, '$.classes') FROM models WHERE id = a.model_id) "
+        "FROM activations a WHERE recipe = :recipe OR (recipe = '' AND NOT EXISTS (SELECT 1 "
+        "FROM nights n WHERE n.model_id = a.model_id AND n.recipe != :recipe)) ORDER BY id DESC",
+        {"recipe": recipe.name},
+    )
+    for model_id, unnamed, classes in rows:
+        if unnamed and json.loads(classes or "[]")[: len(recipe.classes)] != recipe.classes:
+            continue
+        if model_id not in withdrawn:
+            path = model_path(settings.trainer.data, model_id)
+            return load_model(path) if path.is_file() else None
+    return None
 
 
 def last_label(db: Database) -> int:

@@ -155,17 +155,20 @@ def refresh(settings: Settings, *, again: bool = False) -> list[str]:
         ]
 
 
-def releases(settings: Settings) -> list[Release]:
-    """The releases of the recipe, the oldest first.
+def releases(settings: Settings, recipe: str | None = None) -> list[Release]:
+    """The releases of a recipe, by default the settings', the oldest first.
 
     Raises:
         UserError: there is no repository, or no channel for the recipe.
     """
-    return _channel(load_repository(repository_folder(settings)), settings.recipe.name).releases
+    name = recipe or settings.recipe.name
+    return _channel(load_repository(repository_folder(settings)), name).releases
 
 
 def record_champion(db: Database, model_file: Path, settings: Settings, reason: str) -> None:
-    """Make a published model the champion of the trainer's own store, `db`.
+    """Make a published model the recipe's champion in the trainer's own store, `db`.
+
+    There every recipe goes by its name, also that of the settings file.
 
     Raises:
         UserError: it cannot be kept.
@@ -173,8 +176,9 @@ def record_champion(db: Database, model_file: Path, settings: Settings, reason: 
     data = settings.trainer.data
     own = settings.model_copy(update={"device": settings.device.model_copy(update={"data": data})})
     model_id = load_model_bytes(read_model_file(model_file), str(model_file)).id
-    if in_force(db).model_id != model_id:
-        activate(db, model_file, own, reason)
+    recipe = settings.recipe.name
+    if in_force(db, recipe).model_id != model_id:
+        activate(db, model_file, own, reason, recipe)
 
 
 Change = Callable[[Repository, Channel], Channel]

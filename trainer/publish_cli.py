@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config.cli import Config
+from config.cli import Config, RecipeName
 from config.errors import UserError
 from config.load import load_settings
+from config.recipes import load_recipes
+from config.settings import Settings
 
 if TYPE_CHECKING:
     from device.update.release import RollOut
@@ -15,14 +17,15 @@ def publish(
     model: Path,
     config: Config = None,
     *,
+    recipe: RecipeName = None,
     percent: float | None = None,
     device: list[str] | None = None,
     report: Path | None = None,
 ) -> None:
-    """Publish a model for the devices of the recipe; a night does this by itself.
+    """Publish a model for the devices of a recipe; a night does this by itself.
 
-    Golden patches for the devices' self-test are taken from trainer.golden, or else from the
-    labelled patches of the trainer's store.
+    Golden patches for the devices' self-test are taken from the recipe's golden set, or else from
+    its labelled patches in the trainer's store.
 
     Parameters
     ----------
@@ -30,6 +33,8 @@ def publish(
         The model file.
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    recipe
+        The recipe. Default: that of the settings file.
     percent
         Share of the devices that get it at once. Default: trainer.publish.first_percent.
     device
@@ -43,7 +48,7 @@ def publish(
     from trainer.publish import publish as release_model  # noqa: PLC0415
     from trainer.publish import record_champion  # noqa: PLC0415
 
-    settings = load_settings(config)
+    settings = _under(config, recipe)
     limits = settings.trainer.publish
     reports = {}
     if report is not None:
@@ -56,7 +61,7 @@ def publish(
     db = open_store(settings.trainer.data)
     try:
         golden = golden_set(db, settings).patches
-        patches = golden if len(golden) else labelled_patches(db).patches
+        patches = golden if len(golden) else labelled_patches(db, settings.recipe.name).patches
         done = release_model(
             settings,
             model,
@@ -77,6 +82,7 @@ def rollout(
     model: str,
     config: Config = None,
     *,
+    recipe: RecipeName = None,
     percent: float | None = None,
     device: list[str] | None = None,
 ) -> None:
@@ -88,6 +94,8 @@ def rollout(
         Beginning of its id, as `releases` lists it.
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    recipe
+        The recipe. Default: that of the settings file.
     percent
         Share of all devices, in percent. Default: as it is.
     device
@@ -96,7 +104,7 @@ def rollout(
     from trainer.publish import releases as published  # noqa: PLC0415
     from trainer.publish import set_roll_out  # noqa: PLC0415
 
-    settings = load_settings(config)
+    settings = _under(config, recipe)
     found = [r for r in published(settings) if r.model.startswith(model)]
     if percent is None and device is None:
         raise UserError("nothing to change; give --percent or --device")
@@ -109,7 +117,7 @@ def rollout(
     print(f"release {done.number}: {done.model[:12]} {_who(done.roll_out)}")
 
 
-def withdraw(model: str, config: Config = None, *, reason: str) -> None:
+def withdraw(model: str, config: Config = None, *, reason: str, recipe: RecipeName = None) -> None:
     """Take a release back: devices that run it go to the newest one that is left for them.
 
     Parameters
@@ -120,12 +128,14 @@ def withdraw(model: str, config: Config = None, *, reason: str) -> None:
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     reason
         Why; every device that runs it shows it.
+    recipe
+        The recipe. Default: that of the settings file.
     """
     from trainer.publish import withdraw as take_back  # noqa: PLC0415
 
     if not reason.strip():
         raise UserError("--reason: empty; say why")
-    done = take_back(load_settings(config), model, reason)
+    done = take_back(_under(config, recipe), model, reason)
     print(f"release {done.number}: {done.model[:12]} withdrawn")
 
 
@@ -148,22 +158,28 @@ def refresh(config: Config = None, *, again: bool = False) -> None:
     print("renewed")
 
 
-def releases(config: Config = None) -> None:
-    """List what is published for the recipe, the oldest first, and for whom.
+def releases(config: Config = None, *, recipe: RecipeName = None) -> None:
+    """List what is published for a recipe, the oldest first, and for whom.
 
     Parameters
     ----------
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
+    recipe
+        The recipe. Default: that of the settings file.
     """
     from trainer.publish import releases as published  # noqa: PLC0415
 
-    for release in published(load_settings(config)):
+    for release in published(_under(config, recipe)):
         state = "" if release.withdrawn is None else f"; withdrawn: {release.withdrawn}"
         print(
             f"{release.number} {release.model[:12]} {release.published_at} "
             f"{_who(release.roll_out)}{state}"
         )
+
+
+def _under(config: Path | None, recipe: str | None) -> Settings:
+    return load_recipes(load_settings(config)).under(recipe).settings
 
 
 def _roll_out(percent: float, devices: list[str]) -> "RollOut":

@@ -18,6 +18,7 @@ from device.model import Model
 from device.second_look import Doubt
 from device.verdict import Judged as Opinion
 from trainer.checks import Finding, count_kinds
+from trainer.enough import Agreement
 from trainer.figures import curve, scores
 from trainer.judge import Judgement, in_classes
 from trainer.material import Material
@@ -47,6 +48,7 @@ def night_report(
     theirs: Opinion | None,
     ours: Opinion | None,
     past: list[Past],
+    settled: Agreement | None = None,
 ) -> dict[str, Any]:
     """Everything about a night, ready for JSON."""
     names, champion = material.classes.names, material.champion
@@ -94,6 +96,7 @@ def night_report(
         ],
         "findings_by_kind": count_kinds(findings),
         "asked_again": [{"patch": d.patch_id, "reason": d.reason} for d in again],
+        "enough": None if settled is None else settled.as_json(),
         "seconds": seconds,
         "nights": [
             {key: night.report.get(key) for key in ("created_at", "labels", "accuracy", "publish")}

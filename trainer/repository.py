@@ -31,7 +31,7 @@ from tuf.api.metadata import (
 
 from config.errors import UserError
 from config.settings import Publishing
-from device.activation import write_durably
+from device.durable import write_durably
 from device.exchange.place import Place
 from device.update.client import METADATA, TARGETS, role_of
 

@@ -8,20 +8,20 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from config.errors import UserError
 from config.settings import Settings
-from device.activation import write_durably
+from device.durable import write_durably
 from device.exchange.place import Place, open_place
 from device.locks import one_at_a_time
 from device.update.client import LARGEST_ROOT, METADATA, TARGETS, Refused
 from device.update.release import LARGEST_REPORT
 from trainer.keys import BUSY, ONLINE, replace_keys, repository_folder, repository_lock
 from trainer.publish import releases
-from trainer.repository import file_name, prefixed
+from trainer.repository import file_name, load_repository, prefixed
 
 LARGEST_METADATA = 5_000_000
 
 
 def restore_repository(settings: Settings, offline: Path) -> int:
-    """Copy the repository back from the exchange and replace the lost keys; its releases.
+    """Copy the repository back from the exchange and replace the lost keys; how many releases.
 
     Everything is verified from `root.json` of the offline folder, as a device does it, but for
     expiry: the trainer may have been dead for longer than that. An exchange that shows an older
@@ -40,7 +40,8 @@ def restore_repository(settings: Settings, offline: Path) -> int:
         with open_place(settings.exchange) as place:
             _copy(place, folder, offline / "root.json")
     replace_keys(settings, [*ONLINE, "models"], offline)
-    return len(releases(settings))
+    channels = load_repository(folder).channels
+    return sum(len(releases(settings, recipe)) for recipe in channels)
 
 
 def _copy(place: Place, folder: Path, root_file: Path) -> None:

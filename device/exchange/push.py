@@ -10,12 +10,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlite_utils import Database
 
 from config.settings import Settings
 from device.clock import stamp
 from device.durable import flush_folder
+from device.exchange.acknowledgement import (
+    LARGEST_ACKNOWLEDGEMENT,
+    NotTrusted,
+    acknowledgement_name,
+    trusted_keys,
+    unseal,
+)
 from device.exchange.batch import (
     FORMAT,
     Manifest,
@@ -27,8 +33,6 @@ from device.exchange.place import Missing, Place, TooLarge, open_place
 from device.locks import one_at_a_time
 from device.second_look import Doubt, add_doubts
 from device.store import add_event, exclusive, open_store
-
-LARGEST_ACKNOWLEDGEMENT = 16 * 1024 * 1024
 
 
 class Pushed(NamedTuple):
@@ -59,45 +63,6 @@ class Pushed(NamedTuple):
         ]
 
 
-class Refusal(BaseModel):
-    """A batch that the trainer did not merge."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    name: str
-    reason: str
-
-
-class Doubted(BaseModel):
-    """A label that the trainer doubts (`device.second_look`)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    patch_id: str
-    label_id: str
-    reason: str
-
-
-class Acknowledgement(BaseModel):
-    """`acknowledged/<device>.json`: what came of a device's batches. Written by the trainer."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    format: int
-    device: str
-    merged: list[str]
-    refused: list[Refusal]
-    doubts: list[Doubted] = []
-    """Labels of the device that shall be asked again."""
-    written_ns: int
-    """Wall clock of the trainer."""
-
-
-def acknowledgement_name(device: str) -> str:
-    """Where a device finds what came of its batches."""
-    return f"acknowledged/{device}.json"
-
-
 def push(settings: Settings) -> Pushed:
     """Send everything new to the exchange.
 
@@ -117,8 +82,8 @@ def push(settings: Settings) -> Pushed:
 
 def push_to(place: Place, db: Database, settings: Settings) -> Pushed:
     """`push`, over a place and a store that are open; the caller holds the lock."""
-    device, outbox = settings.device.name, settings.device.data / "outbox"
-    acknowledged, refused = _take_in(place, db, device)
+    outbox = settings.device.data / "outbox"
+    acknowledged, refused = _take_in(place, db, settings)
     refused += _find_lost(place, db)
     outbox.mkdir(exist_ok=True)
     sent = _send_made(place, db, settings, outbox)
@@ -162,15 +127,18 @@ def _batches(db: Database, state: str) -> list[_Batch]:
     return [_Batch(*row) for row in rows]
 
 
-def _take_in(place: Place, db: Database, device: str) -> tuple[int, list[str]]:
+def _take_in(place: Place, db: Database, settings: Settings) -> tuple[int, list[str]]:
     """Record what the trainer says; how many it has merged, and the reasons of those refused."""
+    device = settings.device.name
     name = acknowledgement_name(device)
     try:
-        said = Acknowledgement.model_validate_json(place.get(name, LARGEST_ACKNOWLEDGEMENT))
+        said = unseal(place.get(name, LARGEST_ACKNOWLEDGEMENT), trusted_keys(settings))
     except Missing:
         return 0, []
-    except (ValidationError, TooLarge):
-        return 0, [f"{place.where}: {name} is no acknowledgement; nothing counts as merged by it"]
+    except TooLarge:
+        return 0, [f"{place.where}: {name} is too large; nothing counts as merged by it"]
+    except NotTrusted as error:
+        return 0, [f"{place.where}: {name} {error}; nothing counts as merged by it"]
     if said.device != device or said.format != FORMAT:
         return 0, [f"{place.where}: {name} is for {said.device!r}, format {said.format}; ignored"]
     reasons = {refusal.name: refusal.reason for refusal in said.refused}
@@ -287,30 +255,3 @@ def _send_made(place: Place, db: Database, settings: Settings, outbox: Path) -> 
         file.unlink()
         sent.append(batch)
     return sent
-
-
-MAY_GO = """
-    EXISTS (SELECT 1 FROM labels l WHERE l.patch_id = p.id)
-    AND NOT EXISTS (
-        SELECT 1 FROM labels l
-        LEFT JOIN sent_labels s ON s.label_id = l.id
-        LEFT JOIN batches b ON b.sequence = s.batch AND b.state = 'acknowledged'
-        WHERE l.patch_id = p.id AND b.sequence IS NULL
-    )
-    AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.patch_id = p.id)
-    AND NOT EXISTS (SELECT 1 FROM second_looks d WHERE d.patch_id = p.id)
-"""
-"""Condition on a row `p` of patches: it has answers, the trainer has all of them, nobody is being
-asked about it, and the trainer never doubted one of them."""
-
-
-def patches_that_may_go(db: Database, limit: int = -1) -> list[str]:
-    """Labelled patches that the trainer has with all their answers, oldest first; -1: no limit.
-
-    Whoever deletes one does so in the transaction that asked, for somebody may answer meanwhile.
-    """
-    rows = db.execute(
-        f"SELECT p.id FROM patches p WHERE {MAY_GO} ORDER BY p.rowid LIMIT ?",  # noqa: S608
-        [limit],
-    )
-    return [row[0] for row in rows]

@@ -19,6 +19,7 @@ class Code(IntEnum):
     RESTARTED = 10
     REPEATED = 11
     STOPPED = 12
+    LIGHT = 13
 
 
 MEANING = {
@@ -35,6 +36,7 @@ MEANING = {
     Code.RESTARTED: "the trigger was already up when millsight started: trigger again",
     Code.REPEATED: "the trigger number is that of the part before: count up, or leave it at 0",
     Code.STOPPED: "the inspection loop is not running",
+    Code.LIGHT: "the ring light does not answer",
 }
 """What each code means, for the docs, the pages and the audit."""
 

@@ -33,14 +33,35 @@ def state_of(settings: Settings) -> dict[str, Any]:
     else:
         state = "continuous execution"
     loop = loop or {}
+    vision_state, vision_mode = vision_state_of(state, loop.get("machine"))
     return {
         "state": state,
+        "vision_state": vision_state,
+        "vision_mode": vision_mode,
         "camera": loop.get("camera", ""),
         "recipe": loop.get("recipe", ""),
         "part": loop.get("part", ""),
         "lot": loop.get("lot", ""),
         "storing": bool(loop.get("keeping", False)),
     }
+
+
+def vision_state_of(state: str, machine: str | None) -> tuple[str, str]:
+    """The state of OPC 40100-1, and under Operational that of its automatic mode, else ''.
+
+    `machine` is what `device.machine.machine.Machine.doing` says; None: no machine triggers.
+    """
+    if state in {"halted", "error"}:
+        return state.capitalize(), ""
+    if state == "initialized":  # no model yet: no recipe is prepared
+        return "Operational", "Initialized"
+    modes = {
+        None: "ContinuousExecution",
+        "judging": "SingleExecution",
+        "editing": "Initialized",
+        "blocked": "Initialized",
+    }
+    return "Operational", modes.get(machine, "Ready")
 
 
 def counters_of(db: Database, settings: Settings) -> dict[str, int]:
@@ -91,6 +112,11 @@ def result_of(one: Numbered) -> dict[str, Any]:
         "code": part.code,
         "error": Code(part.code).name.lower() if part.code else "",
         "took_ms": round(part.took_ms, 1),
+        **{
+            f"{step}_ms": round(value, 1)
+            for step, value in part.split._asdict().items()
+            if value is not None
+        },
         "wall_ns": part.wall_ns,
         "clock_ok": bool(stamp(part.wall_ns, part.monotonic_ns).clock_ok),
     }

@@ -63,6 +63,17 @@ class Trigger:
     tool: str = ""
 
 
+class Steps(NamedTuple):
+    """When a part's last frame had come so far, on the monotonic clock in nanoseconds."""
+
+    taken_ns: int
+    """The frame was there, whole."""
+    cut_ns: int
+    """It was looked at by the quality gate and cut into patches."""
+    judged_ns: int
+    """The network had judged the patches."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The verdict of a part."""
@@ -72,6 +83,8 @@ class Answer:
     name: str = ""
     """The class, or the fault of the picture."""
     code: Code = Code.NONE
+    steps: Steps | None = None
+    """How it came about; None: no picture was judged."""
 
 
 class Done(NamedTuple):

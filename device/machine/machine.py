@@ -4,10 +4,9 @@ Threads of its own watch the lines, the PLC and the clock, so that a part gets i
 even where camera or inspection are stuck: then the answer is NG with a code.
 """
 
-import contextlib
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -32,6 +31,8 @@ from device.store import is_name
 
 LOOK_EVERY_S = 0.05
 """How often the interlock is looked at, in seconds; deadlines are kept exactly."""
+TELL_S = 1.0
+"""So long a part that was answered waits to be recorded with the time at which the PLC was told."""
 
 
 class Prepared(NamedTuple):
@@ -39,6 +40,8 @@ class Prepared(NamedTuple):
 
     recipe: str
     frames: int
+    switched: bool = False
+    """Whether the camera was just set up for it: pictures from before are of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +54,22 @@ class Ticket:
     """Whether it is the last frame of the part."""
 
 
+class Told(NamedTuple):
+    """A part that was answered, and when the PLC could read it."""
+
+    done: Done
+    told_ns: int | None
+    """Monotonic clock; None: there is no PLC, or it was not reached for `TELL_S`."""
+
+
 @dataclass
 class _Open:
     """The part whose frames are being taken."""
 
     trigger: Trigger
     prepared: Prepared
+    from_ns: int
+    """Frames from before are not of the part."""
     taken: int = 0
 
 
@@ -78,7 +91,7 @@ class Machine:
         self._report = report
         self._changed = threading.Condition()
         self._blocks: dict[Code, bool] = {Code.EDITING: False, Code.STOPPED: True}
-        self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
+        self._done: deque[Told] = deque()
         self._handshake = Handshake(
             machine.deadline_s,
             self._record,
@@ -92,7 +105,7 @@ class Machine:
         self._patterns = [machine.line.pattern]
         self._closing = threading.Event()
         self._watch = threading.Thread(target=self._run, name="machine", daemon=True)
-        self._link: Link | None = open_link(machine.modbus, self.exchange, report)
+        self._link: Link | None = open_link(machine.modbus, self.exchange, self.told, report)
         self._reader = (
             LineReader(machine.line, lambda: self._patterns, self.heard, report)
             if machine.line.port
@@ -161,6 +174,16 @@ class Machine:
         return self._index
 
     @property
+    def announced(self) -> str:
+        """The part that a fresh line says comes next; empty: none."""
+        with self._changed:
+            line = self._line
+        if line is None or line[0] is None:
+            return ""
+        fresh = time.monotonic_ns() - line[1] <= self._settings.line.fresh_s * 1e9
+        return line[0].part if fresh else ""
+
+    @property
     def outputs(self) -> Outputs:
         """What the PLC is told now."""
         with self._changed:
@@ -180,17 +203,23 @@ class Machine:
             return "editing"
         return "ready" if block is Code.NONE else "blocked"
 
-    def answered(self) -> list[Done]:
-        """The parts that were answered since the last time."""
+    def answered(self) -> list[Told]:
+        """The parts that were answered since the last time, in their order."""
         found = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                found.append(self._done.get_nowait())
+        with self._changed:
+            late_ns = time.monotonic_ns() - round(TELL_S * 1e9)
+            while self._done and (
+                self._link is None
+                or self._closing.is_set()
+                or self._done[0].told_ns is not None
+                or self._done[0].done.answered_ns < late_ns
+            ):
+                found.append(self._done.popleft())
         return found
 
     def _record(self, done: Done) -> None:
         """Take an answered part, under the lock."""
-        self._done.put(done)
+        self._done.append(Told(done, None))
         if self._open is not None and self._open.trigger.id == done.trigger.id:
             self._open = None
         if self._pending is not None and self._pending.id == done.trigger.id:
@@ -211,6 +240,15 @@ class Machine:
             if self._handshake.state is not before:
                 self._changed.notify_all()
             return self._handshake.outputs
+
+    def told(self, outputs: Outputs) -> None:
+        """The PLC can now read these outputs."""
+        now = time.monotonic_ns()
+        with self._changed:
+            for i, one in enumerate(self._done):
+                number = one.done.trigger.number
+                if one.told_ns is None and outputs.results_ready and outputs.number == number:
+                    self._done[i] = one._replace(told_ns=now)
 
     def heard(self, part: PartLine | None, _line: str) -> None:
         """Take a line of the machine: None is one that nobody understands."""
@@ -277,7 +315,13 @@ class Machine:
         if self._settings.trigger == "camera":
             self._trigger_by(frame)
         opened = self._take_up()
-        if opened is None or frame.monotonic_ns < self._from_ns(opened.trigger):
+        if opened is None:
+            return None
+        if frame.monotonic_ns < opened.from_ns:
+            if self._settings.trigger == "camera":
+                # The part's own picture, taken as the recipe before wants it; the next one to come
+                # is of the next part.
+                self.answer(opened.trigger, Answer("fault", code=Code.PICTURE))
             return None
         with self._changed:
             if self._open is not opened:  # answered meanwhile: it was late
@@ -308,18 +352,18 @@ class Machine:
                 with self._changed:
                     waiting = self._handshake.waiting
                     if waiting is not None and waiting.id == trigger.id:
-                        self._open = _Open(trigger, prepared)
+                        self._open = _Open(trigger, prepared, self._from_ns(trigger, prepared))
         with self._changed:
             return self._open
 
-    def _from_ns(self, trigger: Trigger) -> int:
-        if self._settings.trigger == "camera":
-            return trigger.monotonic_ns
-        return trigger.monotonic_ns + round(self._settings.delay_s * 1e9)
+    def _from_ns(self, trigger: Trigger, prepared: Prepared) -> int:
+        delay_s = 0.0 if self._settings.trigger == "camera" else self._settings.delay_s
+        from_ns = trigger.monotonic_ns + round(delay_s * 1e9)
+        return max(from_ns, time.monotonic_ns()) if prepared.switched else from_ns
 
     def _early_s(self, opened: _Open) -> float:
         """How long to wait before the first frame of a part."""
-        return max(0.0, (self._from_ns(opened.trigger) - time.monotonic_ns()) / 1e9)
+        return max(0.0, (opened.from_ns - time.monotonic_ns()) / 1e9)
 
     # --- the clock ---
 

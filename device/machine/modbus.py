@@ -27,6 +27,8 @@ logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # what goes wrong is r
 
 Exchange: TypeAlias = Callable[[Inputs], Outputs]
 """Takes in what the PLC says and gives back what it is to be told."""
+Told: TypeAlias = Callable[[Outputs], None]
+"""Called when the PLC can read what it is told."""
 REOPEN_S = 0.5
 """Pause before a lost line is opened again, in seconds."""
 
@@ -44,12 +46,12 @@ class Link(Protocol):
         """End."""
 
 
-def open_link(settings: Modbus, exchange: Exchange, report: Report) -> Link | None:
+def open_link(settings: Modbus, exchange: Exchange, told: Told, report: Report) -> Link | None:
     """The link that the settings name; None: there is no PLC."""
     if settings.role == "client":
-        return ClientLink(settings, exchange, report)
+        return ClientLink(settings, exchange, told, report)
     if settings.role == "server":
-        return ServerLink(settings, exchange, report)
+        return ServerLink(settings, exchange, told, report)
     return None
 
 
@@ -89,9 +91,10 @@ class Silence:
 class ClientLink:
     """Asks the PLC again and again for its inputs, and writes the outputs whenever they change."""
 
-    def __init__(self, settings: Modbus, exchange: Exchange, report: Report) -> None:
+    def __init__(self, settings: Modbus, exchange: Exchange, told: Told, report: Report) -> None:
         self._settings = settings
         self._exchange = exchange
+        self._told = told
         self._silence = Silence(place_of(settings), settings.silent_s, report)
         self._changed = threading.Event()
         self._closing = threading.Event()
@@ -193,6 +196,7 @@ class ClientLink:
         for write in writes:
             write(client, outputs)
         self._written = outputs
+        self._told(outputs)
 
     def _write_registers(
         self, client: ModbusTcpClient | ModbusSerialClient, outputs: Outputs
@@ -215,9 +219,10 @@ class ServerLink:
     """Holds the registers for a PLC that asks; also readable as discrete inputs and input
     registers of the same addresses."""
 
-    def __init__(self, settings: Modbus, exchange: Exchange, report: Report) -> None:
+    def __init__(self, settings: Modbus, exchange: Exchange, told: Told, report: Report) -> None:
         self._settings = settings
         self._exchange = exchange
+        self._told = told
         self._report = report
         self._silence = Silence(place_of(settings), settings.silent_s, report)
         self._closing = threading.Event()
@@ -351,6 +356,7 @@ class ServerLink:
         for show in shows:
             await show(server, outputs)
         self._written = outputs
+        self._told(outputs)
 
     async def _show_registers(
         self, server: ModbusTcpServer | ModbusSerialServer, outputs: Outputs

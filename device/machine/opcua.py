@@ -10,7 +10,10 @@ from asyncua.common.node import Node
 
 from camera.source import Event, Report
 from config.machine import OpcUa
+from device.machine.vision import VisionSystem
 
+AGAIN_S = 10.0
+"""Pause before it is served again after an error, in seconds."""
 NAMESPACE = "urn:millsight:inspection"
 logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # what goes wrong is reported by us
 
@@ -18,7 +21,8 @@ Facts = dict[str, dict[str, Any]]
 
 
 class Tree:
-    """Serves `Objects/<device>/<group>/<name>`; a value changes when it is told to."""
+    """Serves `Objects/<device>/<group>/<name>`, and `Objects/<device>/VisionSystem` of OPC 40100-1;
+    a value changes when it is told to."""
 
     def __init__(self, settings: OpcUa, device: str, report: Report) -> None:
         self._settings = settings
@@ -48,11 +52,16 @@ class Tree:
             self._told.notify_all()
 
     def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except OSError as error:
-            place = f"{self._settings.host}:{self._settings.port}"
-            self._report(Event("opcua-lost", f"{place}: cannot be served: {error}"))
+        while not self._closing:
+            try:
+                asyncio.run(self._serve())
+            except Exception as error:  # noqa: BLE001 - whatever it is: MQTT goes on, this anew
+                place = f"{self._settings.host}:{self._settings.port}"
+                why = " ".join(str(error).split()) or type(error).__name__
+                text = f"{place}: cannot be served: {why}; tried again in {AGAIN_S:g} s"
+                self._report(Event("opcua-lost", text))
+                with self._told:
+                    self._told.wait_for(lambda: self._closing, AGAIN_S)
 
     async def _serve(self) -> None:
         server = Server()
@@ -62,6 +71,8 @@ class Tree:
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         index = await server.register_namespace(NAMESPACE)
         root = await server.nodes.objects.add_object(index, self._device)
+        vision = VisionSystem(server)
+        await vision.build(root, index)
         nodes: dict[tuple[str, str], Node] = {}
         groups: dict[str, Node] = {}
         shown: Facts = {}
@@ -82,6 +93,7 @@ class Tree:
                             nodes[group, name] = node
                         elif shown.get(group, {}).get(name) != value:
                             await nodes[group, name].write_value(_typed(value))
+                await vision.show(facts)
                 shown = facts
 
     def _news(self, shown: Facts) -> Facts | None:

@@ -15,12 +15,13 @@ from starlette.types import ASGIApp
 
 from config.errors import UserError
 from config.settings import Settings
-from device.review import changes, live, lot, lots, models, night, today
+from device.review import changes, live, lot, lots, models, night, plates, today
 from device.review.desk import Desk
 from device.review.gate import Gate
 from device.review.guard import Guard, session_of
 from device.review.layout import stylesheet
 from device.review.messages import Message, TakeBack, Tap, check_tap
+from device.review.outside import outside_routes
 from device.review.pages import frame_jpeg, patch_png
 from device.review.people_pages import NetworkPassword, Secrets, people_routes, pin_routes
 from device.review.shell import FOLDER, Shell
@@ -80,6 +81,7 @@ def make_app(settings: Settings, host: str = "127.0.0.1") -> ASGIApp:
         *today.routes(desk, shell),
         *changes.routes(desk, shell),
         *lot.routes(desk, shell),
+        *plates.routes(desk, shell),
         *night.routes(desk, shell),  # before the models, whose paths hold it
         *models.routes(desk, shell),
     ]
@@ -87,6 +89,7 @@ def make_app(settings: Settings, host: str = "127.0.0.1") -> ASGIApp:
     app = Starlette(
         routes=[
             *style_routes(shell),
+            *outside_routes(desk),
             Route("/password", password.check, methods=["POST"]),
             Mount("", routes=guarded, middleware=[Middleware(Gate, desk=desk, ask=ask)]),
         ],
@@ -130,12 +133,11 @@ def page_routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
         person = await desk.person(request)
         if person is None:
             return RedirectResponse("/people", 303)
-        classes = await desk.work(lambda db: classes_in_use(db, settings.recipe))
-        shell.make_room(len(classes))
+        kinds = await desk.work(desk.kinds)
+        shell.make_room(max(len(kind["classes"]) for kind in kinds.values()), desk.recipes)
         layout = shell.layout
         shared = {
-            "classes": classes,
-            "passing": settings.recipe.pass_classes,
+            "recipes": kinds,
             "dim_after_s": settings.review.dim_after_s,
             "room": {
                 "answers": len(layout.answers),
@@ -160,8 +162,7 @@ def talk_routes(desk: Desk) -> list[BaseRoute]:
 
     async def answers(request: Request) -> Response:
         tap, cookie = await Tap.read(request, desk.key), session_of(request)
-        recipe = desk.settings.recipe
-        check_tap(tap, await desk.work(lambda db: classes_in_use(db, recipe)))
+        check_tap(tap, await desk.work(lambda db: classes_in_use(db, desk.under(db, tap.patch))))
         reply = await desk.work(lambda db: desk.answer(db, cookie, tap))
         return JSONResponse(reply, 409 if reply["outcome"] == "late" else 200)
 

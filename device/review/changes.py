@@ -25,12 +25,12 @@ RESET = "millsight device drift --reset --who NAME"
 
 def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     """The page, and its pictures."""
-    recipe = desk.settings.recipe.name
 
     async def index(request: Request) -> Response:
-        t = texts(shell.language(request))
-        found = await desk.work(lambda db: alarms(db, recipe, limit=SHOWN))
-        cards = [card for alarm in found for card in alarm_cards(alarm, t)]
+        t, recipes = texts(shell.language(request)), desk.recipes
+        found = await desk.work(lambda db: alarms(db, list(recipes.all()), limit=SHOWN))
+        several = recipes.several
+        cards = [card for alarm in found for card in alarm_cards(alarm, t, several=several)]
         pages = pages_of(cards or [changed_card([], t)], len(shell.layout.cards))
         page = min(page_number(request.query_params), len(pages) - 1)
 
@@ -49,7 +49,7 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
 
     async def jpeg(request: Request) -> Response:
         number, when = request.path_params["alarm"], request.path_params["when"]
-        found = await desk.work(lambda db: picture_of(db, recipe, number, when))
+        found = await desk.work(lambda db: picture_of(db, list(desk.recipes.all()), number, when))
         if found is None:
             raise HTTPException(404)
         return Response(found, media_type="image/jpeg")
@@ -57,30 +57,35 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     return [Route("/drift", index), Route("/drift/{alarm:int}/{when}.jpg", jpeg)]
 
 
-def picture_of(db: Database, recipe: str, number: int, when: str) -> bytes | None:
+def picture_of(db: Database, recipes: list[str], number: int, when: str) -> bytes | None:
     """The picture from before an alarm, or from when it was noticed; None: there is none."""
-    alarm = next((one for one in alarms(db, recipe, limit=SHOWN) if one.id == number), None)
+    alarm = next((one for one in alarms(db, recipes, limit=SHOWN) if one.id == number), None)
     if alarm is None or when not in {"before", "after"}:
         return None
     blocks = alarm.before if when == "before" else alarm.after[::-1]
     return next((jpeg for block in blocks if (jpeg := picture(db, block, alarm.kind))), None)
 
 
-def changed_card(found: Sequence[Alarm], t: Texts) -> Card:
-    """What changed, the latest first."""
+def changed_card(found: Sequence[Alarm], t: Texts, *, several: bool = False) -> Card:
+    """What changed, the latest first; `several`: the recipes are named."""
     if not found:
         return Card(t["drift-title"], t["drift-none"])
-    lines = [line for alarm in found[:3] for line in (when(alarm, t), *moved_lines(alarm, t))]
+
+    def lines_of(alarm: Alarm) -> list[str]:
+        return [when(alarm, t, several=several), *moved_lines(alarm, t)]
+
+    lines = [line for alarm in found[:3] for line in lines_of(alarm)]
     return Card(t["drift-title"], lines[0], lines=tuple(lines[1:7]))
 
 
-def alarm_cards(alarm: Alarm, t: Texts) -> list[Card]:
+def alarm_cards(alarm: Alarm, t: Texts, *, several: bool) -> list[Card]:
     """What moved, and a picture from before and one from after."""
     lines = moved_lines(alarm, t)
     if alarm.ended_ns is None:
-        lines.append(t["drift-reset"].format(command=RESET))
+        command = f'{RESET} --recipe "{alarm.recipe}"' if several else RESET
+        lines.append(t["drift-reset"].format(command=command))
     return [
-        Card(t["drift-title"], when(alarm, t), lines=tuple(lines)),
+        Card(t["drift-title"], when(alarm, t, several=several), lines=tuple(lines)),
         *(
             Card(title, kind_words(alarm, t), shown(alarm, which, title))
             for which, title in (("before", t["drift-before"]), ("after", t["drift-after"]))
@@ -104,9 +109,10 @@ def kind_words(alarm: Alarm, t: Texts) -> str:
     return words[alarm.kind]
 
 
-def when(alarm: Alarm, t: Texts) -> str:
-    """What it may be, since when, and of which part."""
-    kind = kind_words(alarm, t) + (f" ({alarm.part})" if alarm.part else "")
+def when(alarm: Alarm, t: Texts, *, several: bool) -> str:
+    """What it may be, since when, and of which recipe and part."""
+    of = " · ".join(filter(None, [alarm.recipe if several else "", alarm.part]))
+    kind = kind_words(alarm, t) + (f" ({of})" if of else "")
     if alarm.ended_ns is None:
         return t["drift-lasts"].format(time=moment(alarm.wall_ns), kind=kind)
     return t["drift-was"].format(time=moment(alarm.wall_ns), kind=kind, end=moment(alarm.ended_ns))

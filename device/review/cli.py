@@ -2,6 +2,8 @@
 
 import ipaddress
 import socket
+import sys
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -9,8 +11,11 @@ from cyclopts.validators import Number
 
 from config.cli import Config
 from config.errors import UserError
-from config.load import load_settings
+from config.load import find_settings, load_settings
 from config.settings import Settings
+from device.last_good import keep_good
+
+LOOPBACK = "127.0.0.1"
 
 
 def review(
@@ -21,7 +26,9 @@ def review(
 ) -> None:
     """Serve the touch page on which operators answer the device's questions.
 
-    It is a process of its own beside `millsight device run`: either may stop and come back.
+    It is a process of its own beside `millsight device run`: either may stop and come back. With a
+    broken settings file it starts in safe mode: the page shows what is wrong, and puts the last
+    good settings back at a tap.
 
     Parameters
     ----------
@@ -37,7 +44,7 @@ def review(
 
     from device.review.app import make_app  # noqa: PLC0415
 
-    settings = load_settings(config)
+    settings, at_hand = load_or_mend(config, port)
     wanted = settings.review.host if host is None else host
     asked = "review.host" if host is None else "--host"
     address = parse_address(wanted, asked)
@@ -46,13 +53,49 @@ def review(
             f"{asked} {wanted}: others can reach that address, so the pages need a password; "
             "set it with `millsight people password`"
         )
-    listener = listen(address, settings.review.port if port is None else port)
+    wanted_port = settings.review.port if port is None else port
+    if at_hand is not None and at_hand.getsockname()[:2] == (str(address), wanted_port):
+        listener = at_hand  # what browsers asked meanwhile waits in it
+    else:
+        if at_hand is not None:
+            at_hand.close()
+        listener = listen(address, wanted_port)
     app = make_app(settings, str(address))
+    keep_good(config, settings)
     print(f"review page: {address_of(listener)}", flush=True)
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
     )
     server.run(sockets=[listener])
+
+
+def load_or_mend(config: Path | None, port: int | None) -> tuple[Settings, socket.socket | None]:
+    """The settings; while the file is broken, the page of the safe mode is served on this machine.
+
+    Where it was, its socket listens still.
+
+    Raises:
+        UserError: there is no settings file, or the port is taken.
+    """
+    listener: socket.socket | None = None
+    while True:
+        try:
+            return load_settings(config), listener
+        except UserError as error:
+            file, broken = find_settings(config), str(error)
+        from device import last_good  # noqa: PLC0415
+        from device.review import safe_mode  # noqa: PLC0415
+
+        print(broken, file=sys.stderr, flush=True)
+        good = last_good.find(file)
+        review = Settings().review if good is None else good.settings.review
+        listener = listen(
+            parse_address(LOOPBACK, "safe mode"), review.port if port is None else port
+        )
+        print(f"safe mode: {address_of(listener)}", flush=True)
+        safe_mode.serve(file, listener.dup(), good)  # which the server closes
+        if not last_good.is_mended(file):  # ended by a signal
+            sys.exit(0)
 
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

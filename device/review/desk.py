@@ -11,7 +11,11 @@ from sqlite_utils import Database
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from config.errors import UserError
+from config.recipes import Recipes, Stamp, Under, load_recipes, stamps_of
 from config.settings import Settings
+from device.disk import missing_disk, need_disk
+from device.recipe_budget import recipes_spent
 from device.review import people, queue
 from device.review.alerts import alerts
 from device.review.edition import edition_of
@@ -25,10 +29,12 @@ from device.store import (
     exclusive,
     in_force,
     is_labelled,
+    last_question,
     open_store,
     record_settings,
     waiting,
 )
+from device.swap_store import identity_of, is_mending
 
 BUSY_TIMEOUT_MS = 1500
 """How long a request waits for a locked store before the page is told."""
@@ -69,16 +75,24 @@ class Desk:
             UserError: it cannot be opened.
         """
         self.settings = settings
-        self._db = open_store(settings.device.data)
+        need_disk(settings)
+        self._open()
         record_settings(self._db, settings)
-        self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        self._db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
+        self._recipes = Recipes(settings)
+        self._stamps: list[Stamp] | None = None
         self._waits: list[Question] = []
         self._waits_at: tuple[int | None, ...] | None = None
         self._thread = ThreadPoolExecutor(1, "review-store")
         self.key = secret_key(self._db)
-        self.heat = HeatMaps(settings)
+        self.heat = HeatMaps(settings.device.data)
         self.edition = edition_of(settings)
+
+    def _open(self) -> None:
+        self._identity = identity_of(self.settings.device.data)
+        self._db = open_store(self.settings.device.data)
+        self._identity = self._identity or identity_of(self.settings.device.data)
+        self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        self._db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
 
     async def work(self, task: Callable[[Database], T]) -> T:
         """Do something with the store.
@@ -96,17 +110,69 @@ class Desk:
 
     def _do(self, task: Callable[[Database], T]) -> T:
         try:
-            return task(self._db)
+            self._follow_store()
+            result = task(self._db)
+            # An answer counts only where the store it went into is still the store: while a
+            # damaged one is mended the page is told to come again with it.
+            self._refuse_while_mending()
         except BaseException:
             self._waits_at = None  # what was seen in a transaction that came to nothing
             raise
+        return result
+
+    def _refuse_while_mending(self) -> None:
+        data = self.settings.device.data
+        if is_mending(data) or identity_of(data) != self._identity:
+            raise HTTPException(503, "damaged")
+
+    def _follow_store(self) -> None:
+        """Open the store anew where another file took its place.
+
+        Raises:
+            HTTPException: 503, it is being mended, its disk is away, or it cannot be opened.
+        """
+        data = self.settings.device.data
+        if not is_mending(data) and identity_of(data) == self._identity:
+            return
+        if is_mending(data) or missing_disk(self.settings):
+            raise HTTPException(503, "damaged")
+        self._db.close()
+        self._waits_at = None
+        try:
+            self._open()
+        except UserError:
+            raise HTTPException(503, "damaged") from None
+
+    @property
+    def recipes(self) -> Recipes:
+        """The recipes as their files are now."""
+        stamps = stamps_of(self.settings)
+        if stamps != self._stamps:
+            self._recipes, self._stamps = load_recipes(self.settings), stamps
+            self._waits_at = None
+        return self._recipes
+
+    def under(self, db: Database, patch_id: str) -> Under:
+        """The recipe that a patch was asked about under; the site's, where it is no more."""
+        question = last_question(db, patch_id)
+        found = None if question is None else self.recipes.keyed(question.recipe)
+        return found or self.recipes.under(None)
+
+    def kinds(self, db: Database) -> dict[str, dict[str, list[str]]]:
+        """Classes, and those that pass, by the name of their recipe."""
+        return {
+            under.name: {
+                "classes": classes_in_use(db, under),
+                "passing": under.settings.recipe.pass_classes,
+            }
+            for under in self.recipes.each()
+        }
 
     def waits(self, db: Database) -> list[Question]:
         """What waits for an answer, ranked anew only where something has come since."""
-        now = _moment(db)
+        quotas, now = self.recipes.quotas, _moment(db)
         if now != self._waits_at:
-            asking = self.settings.asking
-            self._waits = waiting(db, asking.k, asking.cold_start)
+            self._waits = waiting(db, quotas)
             self._waits_at = now
         return self._waits
 
@@ -145,30 +211,37 @@ class Desk:
         self, db: Database, message: Message, kept: Collection[str], operator: str
     ) -> dict[str, Any]:
         """What a page needs to go on: new questions, and how many wait."""
-        asking = self.settings.asking
-        waits = self.waits(db)
+        share = self.settings.asking.repeat_share
+        recipes = self.recipes
+        quotas, waits = recipes.quotas, self.waits(db)
+        if spent := recipes_spent(db, recipes):
+            waits = [question for question in waits if question.recipe not in spent]
         left = budget_left(db, self.settings)
         fresh: list[Question] = []
         have = set(message.have) | set(kept)
         while len(kept) + len(fresh) < (AHEAD if left is None else min(AHEAD, left)):
             question = queue.claim_repeat(
-                db, message.holder, operator, asking.repeat_share, have
-            ) or queue.claim_next(db, message.holder, asking.k, asking.cold_start, have, waits)
+                db, message.holder, operator, share, quotas, have
+            ) or queue.claim_next(db, message.holder, quotas, have, waits)
             if question is None:
                 break
             fresh.append(question)
             have.add(question.patch_id)
-        classes = classes_in_use(db, self.settings.recipe)
+        kinds = self.kinds(db)
+        each = recipes.each()
         return {
-            "questions": [question_page(db, q, self.settings.recipe) for q in fresh],
+            "questions": [question_page(db, q, self.under(db, q.patch_id)) for q in fresh],
             "edition": self.edition,
             "waiting": len(waits),
             "budget_left": left,
             "alerts": alerts(self.settings),
             "undoable": queue.count_undoable(db, message.holder),
-            "names": queue.new_names(db, classes),
-            "classes": classes,
-            "model": in_force(db).model_id is not None,
+            "recipes": kinds,
+            "names": {
+                under.name: queue.new_names(db, under.key, kinds[under.name]["classes"])
+                for under in each
+            },
+            "model": any(in_force(db, under.key).model_id is not None for under in each),
         }
 
     def questions(self, db: Database, cookie: str | None, message: Message) -> dict[str, Any]:
@@ -235,6 +308,6 @@ class Desk:
             patch_id = queue.undo(db, message.id, message.holder, message.operator)
             have = [*message.have, *([patch_id] if patch_id else [])]
             question = patch_id and question_page(
-                db, queue.question_of(db, patch_id), self.settings.recipe
+                db, queue.question_of(db, patch_id), self.under(db, patch_id)
             )
             return self.state(db, message, have, message.operator) | {"question": question}

@@ -235,12 +235,12 @@ class Picture(NamedTuple):
     id: str
 
     def read(self, db: Database) -> bytes | None:
-        """Its content; None: the frame is no more than its patch."""
+        """Its content; None: the frame is no more than its patch, or the picture has gone."""
         row = db.execute(
             f"SELECT {self.column} FROM {self.table} WHERE id = ?",  # noqa: S608 - our own words
             [self.id],
         ).fetchone()
-        return None if row is None else row[0]
+        return row[0] or None if row else None
 
 
 def pictures(db: Database, number: int) -> list[Picture]:

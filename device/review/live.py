@@ -1,6 +1,7 @@
 """The live page: the verdict of now, large; the last frames; and how machine and box are."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -10,28 +11,36 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from config.recipes import Recipes
 from config.settings import Settings
+from device.clock_watch import clock_is_doubtful
+from device.disk import missing_disk
 from device.drift_log import alarms
 from device.live import LiveState, live_path, read_frame, read_live
+from device.parts import recipe_in_force
 from device.review.alerts import free_space_mb
 from device.review.desk import Desk
 from device.review.shell import Shell
-from device.store import in_force, waiting
+from device.store import get_state, in_force
 
 LOOK_EVERY_S = 0.25
 FACTS_EVERY_S = 3.0
 PING_EVERY_S = 10.0
 MOST_WATCHERS = 16
+SAID_FOR_S = 86_400.0
+"""So long the page says that the store was mended."""
 
 
 class Facts(NamedTuple):
     """What the store knows of the present."""
 
     model: str | None
-    """Id of the model in use."""
+    """Id of the model in use, of the recipe in force."""
     labels: int
     """Labels it was trained with."""
     questions: int
+    recipe: str
+    """Name of the recipe in force."""
     part: str
     lot: str
     free_mb: int
@@ -40,27 +49,43 @@ class Facts(NamedTuple):
     """Whether that is too little."""
     drift: str | None = None
     """Kind of the latest alarm that lasts."""
+    trouble: str | None = None
+    """What else is wrong with the box: `disk` (not mounted), `mended` (the store, lately), or
+    `clock` (not to be believed)."""
 
 
-def facts_of(db: Database, settings: Settings) -> Facts:
-    """What stands beside the verdict."""
-    now = in_force(db)
+def facts_of(db: Database, recipes: Recipes, questions: int) -> Facts:
+    """What stands beside the verdict; `questions` wait."""
+    settings = recipes.site
+    recipe = recipe_in_force(db, recipes)
+    now = in_force(db, recipe.key)
     row = db.execute(
         "SELECT json_extract(metadata, '$.labels') FROM models WHERE id = ?", [now.model_id]
     ).fetchone()
-    asking = settings.asking
     free_mb = free_space_mb(settings)
-    lasting = alarms(db, settings.recipe.name, lasting=True, limit=1)
+    lasting = alarms(db, list(recipes.all()), lasting=True, limit=1)
     return Facts(
         model=now.model_id,
         labels=row[0] if row else 0,
-        questions=len(waiting(db, asking.k, asking.cold_start)),
+        questions=questions,
+        recipe=recipe.name,
         part=now.part,
         lot=now.lot,
         free_mb=free_mb,
         low=free_mb < settings.keeping.low_disk_mb,
         drift=lasting[0].kind if lasting else None,
+        trouble=trouble_of(db, settings),
     )
+
+
+def trouble_of(db: Database, settings: Settings) -> str | None:
+    """The end of the key of the text that says what is wrong with the box; None: nothing is."""
+    if missing_disk(settings) is not None:
+        return "disk"
+    mended = get_state(db, "mended")
+    if mended is not None and abs(time.time_ns() - mended["wall_ns"]) < SAID_FOR_S * 1e9:
+        return "mended"
+    return "clock" if clock_is_doubtful(db) else None
 
 
 def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
@@ -76,7 +101,8 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
 
     async def look() -> tuple[LiveState, Facts]:
         state = await asyncio.to_thread(read_live, path)
-        return state, await desk.work(lambda db: facts_of(db, settings))
+        facts = await desk.work(lambda db: facts_of(db, desk.recipes, len(desk.waits(db))))
+        return state, facts
 
     async def live(request: Request) -> Response:
         state, facts = await look()

@@ -9,45 +9,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from config.recipes import Recipes
 from device import lots
 from device.estimate import LEAST, accuracy
 from device.review.charts import number, percent
 from device.review.desk import Desk
+from device.review.listing import Listing, list_page
 from device.review.shell import Shell
-from device.review.texts import texts
 from device.review.view import Cell, page_number
 
 
 def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     """The lots, newest first, and the report of each."""
-    fit = len(shell.layout.cells)
+    listing = Listing("/lots", "lot-which", "lot-none", lots.count_lots, cells_of)
 
     async def choose(request: Request) -> Response:
-        t = texts(shell.language(request))
-        room = max(1, fit - 2)
-        count = await desk.work(lots.count_lots)
-        pages = max(1, -(-count // room))
-        page = min(page_number(request.query_params), pages - 1)
-        found = await desk.work(lambda db: lots.lots(db, room, page * room))
-        cells = [
-            Cell(one.lot or "–", f"{one.part or '–'}, {minute(one.began_ns)}", f"/lot/{one.id}")
-            for one in found
-        ]
-        return shell.render(
-            request,
-            "choices.html",
-            tab="today",
-            heading=t["lot-which"],
-            back="/today/save",
-            cells=cells,
-            empty=t["lot-none"],
-            following=f"/lots?page={(page + 1) % pages}" if pages > 1 else None,
-        )
+        return await list_page(desk, shell, request, listing)
 
     async def report(request: Request) -> Response:
         page = page_number(request.query_params)
-        k = desk.settings.asking.k
-        found = await desk.work(lambda db: read_report(db, request.path_params["lot"], page, k))
+        lot, recipes = request.path_params["lot"], desk.recipes
+        found = await desk.work(lambda db: read_report(db, lot, page, recipes))
         if found is None:
             raise HTTPException(404)
         return shell.render(
@@ -66,7 +48,15 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     return [Route("/lots", choose), Route("/lot/{lot:int}", report)]
 
 
-def read_report(db: Database, lot_id: int, page: int, k: int) -> dict[str, Any] | None:
+def cells_of(db: Database, count: int, skip: int, _t: dict[str, str]) -> list[Cell]:
+    """Lots to choose from."""
+    return [
+        Cell(one.lot or "–", f"{one.part or '–'}, {minute(one.began_ns)}", f"/lot/{one.id}")
+        for one in lots.lots(db, count, skip)
+    ]
+
+
+def read_report(db: Database, lot_id: int, page: int, recipes: Recipes) -> dict[str, Any] | None:
     """All that a page of a report shows; None: there is no such lot.
 
     Pictures, questions and audit trail go on from page to page; the rest is on every one.
@@ -96,11 +86,22 @@ def read_report(db: Database, lot_id: int, page: int, k: int) -> dict[str, Any] 
         "acts": lots.acts(db, begin, end, start),
         "models": lots.used_models(db, frames.models),
         "accuracies": {
-            model: accuracy(db, model, k, part=lot.part, lot=lot.lot, per_class=False)
+            model: accuracy(
+                db, model, k_of(db, model, recipes), part=lot.part, lot=lot.lot, per_class=False
+            )
             for model in frames.models
         },
         "configurations": lots.settings_between(db, begin, end),
     }
+
+
+def k_of(db: Database, model_id: str, recipes: Recipes) -> int:
+    """`asking.k` of the recipe that a model was used for."""
+    row = db.execute(
+        "SELECT recipe FROM activations WHERE model_id = ? ORDER BY id DESC LIMIT 1", [model_id]
+    ).fetchone()
+    found = None if row is None else recipes.keyed(row[0])
+    return (found or recipes.under(None)).settings.asking.k
 
 
 def minute(ns: int) -> str:

@@ -1,6 +1,5 @@
 """The Models page: the last night, the device's models, each of them, and the way back to one."""
 
-import asyncio
 from datetime import datetime
 from textwrap import wrap
 
@@ -11,10 +10,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from config.errors import UserError
+from config.recipes import Recipes
 from device.activation import go_back
 from device.estimate import accuracy
 from device.history import StoredModel, count_models, find_model, models, predecessor
-from device.nights import last_night
 from device.review.cards import (
     LINE,
     Card,
@@ -27,7 +26,7 @@ from device.review.cards import (
 from device.review.charts import Size, compared, number, percent
 from device.review.desk import Desk
 from device.review.guard import checked_form
-from device.review.night import night_cell
+from device.review.night import night_cells
 from device.review.shell import Shell
 from device.review.texts import class_word, texts
 from device.review.view import Cell, page_number
@@ -50,15 +49,16 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     async def index(request: Request) -> Response:
         t = texts(shell.language(request))
         wanted = page_number(request.query_params)
-        night = await asyncio.to_thread(last_night, settings)
-        first = [] if night is None else [night_cell(night, t)]
+        recipes = desk.recipes
+        first = await night_cells(recipes, t)
         count = len(first) + await desk.work(count_models)
         pages = max(1, -(-count // (fit - 1)))
         page = min(wanted, pages - 1)
-        start = page * (fit - 1) - len(first)
-        room = fit - 1 + min(0, start)
-        found = await desk.work(lambda db: models(db, room, max(0, start)))
-        cells = [*first[: fit - 1 - room], *(model_cell(model, t) for model in found)]
+        start = page * (fit - 1)
+        nights = first[start : start + fit - 1]
+        room = fit - 1 - len(nights)
+        found = await desk.work(lambda db: models(db, room, max(0, start - len(first))))
+        cells = [*nights, *(model_cell(m, t, recipes.told(m.recipe)) for m in found)]
         return shell.render(
             request,
             "models.html",
@@ -70,8 +70,11 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     async def one(request: Request) -> Response:
         t = texts(shell.language(request))
         model, before = await desk.work(lambda db: with_predecessor(db, wanted_model(db, request)))
-        refusal = await desk.work(last_refusal) if model.in_use else ""
-        k = settings.asking.k
+        recipes = desk.recipes
+        refusal = ""
+        if model.in_use:
+            refusal = await desk.work(lambda db: last_refusal(db, model.recipe))
+        k = (recipes.keyed(model.recipe) or recipes.under(None)).settings.asking.k
         found = await desk.work(lambda db: accuracy(db, model.id, k))
         cards = [
             *model_cards(model, before, size, t),
@@ -96,7 +99,7 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
             request,
             "cards.html",
             tab="models",
-            heading=heading(model, t),
+            heading=heading(model, t, recipes.told(model.recipe)),
             cards=pages[page],
             bar=bar,
         )
@@ -105,15 +108,14 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
         await desk.supervisor(request)
         model = await desk.work(lambda db: wanted_model(db, request))
         t = texts(shell.language(request))
-        return shell.render(
-            request, "confirm.html", tab="models", model=model, heading=heading(model, t)
-        )
+        title = heading(model, t, desk.recipes.told(model.recipe))
+        return shell.render(request, "confirm.html", tab="models", model=model, heading=title)
 
     async def roll_back(request: Request) -> Response:
         await checked_form(request, desk.key)
         who = (await desk.supervisor(request)).name
         try:
-            await desk.work(lambda db: go_back(db, wanted_model(db, request).id, settings, who))
+            await desk.work(lambda db: back_to(db, wanted_model(db, request), desk.recipes, who))
         except UserError as error:
             t = texts(shell.language(request))
             unchanged = t["models-unchanged"]
@@ -149,8 +151,20 @@ def with_predecessor(db: Database, model: StoredModel) -> tuple[StoredModel, Sto
     return model, predecessor(db, model)
 
 
-def model_cell(model: StoredModel, t: Texts) -> Cell:
-    """A model in the choice of models."""
+def back_to(db: Database, model: StoredModel, recipes: Recipes, who: str) -> None:
+    """Go back to a model, for the recipe it was used for last.
+
+    Raises:
+        UserError: that recipe is no more, or as `go_back`.
+    """
+    under = recipes.keyed(model.recipe)
+    if under is None:
+        raise UserError(f"{model.id[:12]}: its recipe {model.recipe!r} is no more")
+    go_back(db, model.id, under, who)
+
+
+def model_cell(model: StoredModel, t: Texts, recipe: str) -> Cell:
+    """A model in the choice of models; `recipe` is empty where there is only one."""
     name, value = main_metric(model)
     lines = [t["models-labels"].format(count=number(model.metadata.labels))]
     if value is not None:
@@ -159,7 +173,8 @@ def model_cell(model: StoredModel, t: Texts) -> Cell:
         lines.insert(0, t["models-in-use"])
     if model.probation is not None:
         lines[0] = f"{lines[0]}, {t['models-on-probation']}"
-    return Cell(when(model.wall_ns), "; ".join(lines), f"/models/{model.id}", model.in_use)
+    title = " · ".join(filter(None, [recipe, when(model.wall_ns)]))
+    return Cell(title, "; ".join(lines), f"/models/{model.id}", model.in_use)
 
 
 def main_metric(model: StoredModel) -> tuple[str, float | None]:
@@ -178,10 +193,10 @@ def when(ns: int) -> str:
     return f"{datetime.fromtimestamp(ns / 1e9):%Y-%m-%d %H:%M}"
 
 
-def heading(model: StoredModel, t: Texts) -> str:
-    """A model in a line."""
-    in_use = [t["models-in-use"]] if model.in_use else []
-    return " · ".join([*in_use, when(model.wall_ns), model.id[:12]])
+def heading(model: StoredModel, t: Texts, recipe: str) -> str:
+    """A model in a line; `recipe` is empty where there is only one."""
+    in_use = t["models-in-use"] if model.in_use else ""
+    return " · ".join(filter(None, [in_use, recipe, when(model.wall_ns), model.id[:12]]))
 
 
 def model_cards(

@@ -3,12 +3,14 @@
 import asyncio
 import math
 from collections.abc import Sequence
+from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from config.recipes import Recipes
 from device.nights import Criterion, Night, last_night
 from device.review.cards import LINE, Card, Texts, moment, pages_of, room_in
 from device.review.charts import Size, number, wide
@@ -27,18 +29,20 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     size = room_in(shell.layout.cards[0])
 
     async def page(request: Request) -> Response:
-        t = texts(shell.language(request))
-        night = await asyncio.to_thread(last_night, desk.settings)
+        t, recipes = texts(shell.language(request)), desk.recipes
+        name = request.query_params.get("recipe", recipes.site.recipe.name)
+        settings = recipes.named(name)
+        night = None if settings is None else await asyncio.to_thread(last_night, settings)
         if night is None:
             raise HTTPException(404)
         pages = pages_of(night_cards(night, size, t), len(shell.layout.cards))
         here = min(page_number(request.query_params), len(pages) - 1)
-        forth = f"{PATH}?page={(here + 1) % len(pages)}"
+        forth = f"{PATH}?{urlencode({'recipe': name, 'page': (here + 1) % len(pages)})}"
         bar = [
             Cell("‹", t["models-back"], "/models"),
             Cell("›", t["following"], forth) if len(pages) > 1 else Cell("", "", None),
         ]
-        heading = f"{t['night-title']} · {moment(night.wall_ns)}"
+        heading = title_of(night, t, name if recipes.several else "")
         return shell.render(
             request, "cards.html", tab="models", heading=heading, cards=pages[here], bar=bar
         )
@@ -46,12 +50,28 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     return [Route(PATH, page)]
 
 
-def night_cell(night: Night, t: Texts) -> Cell:
-    """The last night among the models."""
+def title_of(night: Night, t: Texts, recipe: str) -> str:
+    """Which night it was; `recipe` is empty where there is only one."""
+    return " · ".join(filter(None, [t["night-title"], recipe, moment(night.wall_ns)]))
+
+
+async def night_cells(recipes: Recipes, t: Texts) -> list[Cell]:
+    """The last night of every recipe, among the models."""
+    found = []
+    for name, settings in recipes.all().items():
+        night = await asyncio.to_thread(last_night, settings)
+        if night is not None:
+            cell = night_cell(night, t, name if recipes.several else "")
+            found.append(cell._replace(href=f"{PATH}?{urlencode({'recipe': name})}"))
+    return found
+
+
+def night_cell(night: Night, t: Texts, recipe: str = "") -> Cell:
+    """The last night of a recipe among the models."""
     lines = [t["night-published"] if night.published else t["night-kept"]]
     if night.reasons:
         lines.append(criterion_name(night.reasons[0], t))
-    return Cell(f"{t['night-title']} · {moment(night.wall_ns)}", "; ".join(lines), PATH)
+    return Cell(title_of(night, t, recipe), "; ".join(lines), PATH)
 
 
 def night_cards(night: Night, size: Size, t: Texts) -> list[Card]:

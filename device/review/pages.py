@@ -10,8 +10,8 @@ import numpy as np
 from sqlite_utils import Database
 
 from config.errors import UserError
-from config.settings import Recipe, Settings
-from device.activation import check_recipe, model_path
+from config.recipes import Under
+from device.activation import model_path
 from device.inspect_images import draw_heat
 from device.model import Model, load_model
 from device.store import Question, classes_in_use, decode_png, in_force
@@ -21,8 +21,8 @@ HEAT_SIZE = 400
 """Side of a heat map in pixels: twice the patch, so that its blur is smooth."""
 
 
-def question_page(db: Database, question: Question, recipe: Recipe) -> dict[str, Any]:
-    """A question as the page shows it, ready for JSON."""
+def question_page(db: Database, question: Question, under: Under) -> dict[str, Any]:
+    """A question as the page shows it under its recipe, ready for JSON."""
     flag = db.execute(
         """
         SELECT f.log_probabilities, f.frame_id, r.jpeg IS NOT NULL, r.width, r.height,
@@ -34,12 +34,13 @@ def question_page(db: Database, question: Question, recipe: Recipe) -> dict[str,
     ).fetchone()
     log_p, frame_id, has_jpeg, width, height, *place, predicted = flag
     part = place[2] < width or place[3] < height
-    model_id = in_force(db).model_id
+    model_id = in_force(db, under.key).model_id
     return {
         "patch": question.patch_id,
+        "recipe": under.name,
         "reason": question.reason,
         "predicted": predicted,
-        "guesses": guesses(log_p, classes_in_use(db, recipe)),
+        "guesses": guesses(log_p, classes_in_use(db, under)),
         "picture": f"/patches/{question.patch_id}.png",
         "heat": model_id and f"/heat/{model_id}/{question.patch_id}.png",
         "alike": db.execute(
@@ -59,9 +60,9 @@ def guesses(log_probabilities: str | None, classes: list[str]) -> list[str]:
 
 
 def patch_png(db: Database, patch_id: str) -> bytes | None:
-    """The picture of a patch, or None."""
+    """The picture of a patch; None: there is none, or it has gone (`device.retention`)."""
     row = db.execute("SELECT png FROM patches WHERE id = ?", [patch_id]).fetchone()
-    return None if row is None else row[0]
+    return row[0] or None if row else None
 
 
 def frame_jpeg(db: Database, frame_id: str, patch_id: str) -> bytes | None:
@@ -88,8 +89,8 @@ def frame_jpeg(db: Database, frame_id: str, patch_id: str) -> bytes | None:
 class HeatMaps:
     """Draws class activation maps; remembers the models it has loaded lately."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, data: Path) -> None:
+        self._data = data
         self._models: OrderedDict[str, Model] = OrderedDict()
 
     def png(self, db: Database, model_id: str, patch_id: str) -> bytes | None:
@@ -111,11 +112,10 @@ class HeatMaps:
 
     def _model(self, model_id: str) -> Model:
         if model_id not in self._models:
-            path: Path = model_path(self._settings.device.data, model_id)
+            path: Path = model_path(self._data, model_id)
             model = load_model(path)
             if model.id != model_id:
                 raise UserError(f"{path}: not the model it was; activate it again")
-            check_recipe(model.metadata, self._settings.recipe, str(path))
             self._models[model_id] = model
             if len(self._models) > 2:
                 self._models.popitem(last=False)

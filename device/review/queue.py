@@ -13,6 +13,7 @@ from device.clock import Stamp, stamp
 from device.store import (
     UNDONE,
     Question,
+    Quotas,
     add_answer,
     exclusive,
     is_labelled,
@@ -36,8 +37,7 @@ Outcome = Literal["stored", "late"]
 def claim_next(
     db: Database,
     holder: str,
-    k: int,
-    cold_start: int,
+    quotas: Quotas,
     have: Collection[str] = (),
     waits: list[Question] | None = None,
 ) -> Question | None:
@@ -52,7 +52,7 @@ def claim_next(
         skipped = _skipped(db, holder)
         free = [
             question
-            for question in (waiting(db, k, cold_start) if waits is None else waits)
+            for question in (waiting(db, quotas) if waits is None else waits)
             if question.patch_id not in have and holders.get(question.patch_id, holder) == holder
         ]
         if not free:
@@ -63,12 +63,18 @@ def claim_next(
 
 
 def claim_repeat(
-    db: Database, holder: str, operator: str, share: float, have: Collection[str] = ()
+    db: Database,
+    holder: str,
+    operator: str,
+    share: float,
+    recipes: Collection[str],
+    have: Collection[str] = (),
 ) -> Question | None:
     """Lease an answered question again, to see whether operators agree; None: none is due.
 
     Blind: it looks like any other. Due while repeats are fewer than this share of the answers; it
-    is asked of somebody else than the one who answered, and of one person only.
+    is asked of somebody else than the one who answered, and of one person only. `recipes` are the
+    keys of those that there are.
     """
     with exclusive(db):
         holders = _holders(db)
@@ -95,15 +101,19 @@ def claim_repeat(
                 AND l.number = (SELECT max(rowid) FROM labels WHERE patch_id = l.patch_id)
                 AND EXISTS (SELECT 1 FROM flags WHERE patch_id = l.patch_id)
                 AND NOT EXISTS (SELECT 1 FROM second_looks WHERE label_id = l.id)
+                AND NOT EXISTS (SELECT 1 FROM pictures_gone WHERE patch_id = l.patch_id)
             ORDER BY l.id
             """,
             [REPEATS_FROM, operator],
         )
         skipped = _skipped(db, holder)
         for (patch_id,) in rows:
-            if patch_id not in have and patch_id not in holders and patch_id not in skipped:
+            if patch_id in have or patch_id in holders or patch_id in skipped:
+                continue
+            question = question_of(db, patch_id)
+            if question.recipe in recipes:
                 _lease(db, patch_id, holder, repeat=True)
-                return question_of(db, patch_id)
+                return question
         return None
 
 
@@ -202,12 +212,16 @@ def count_undoable(db: Database, holder: str) -> int:
     return len(_undoable(db, holder))
 
 
-def new_names(db: Database, classes: Collection[str] = ()) -> list[str]:
-    """The names that operators gave to something new, the latest first, but for these classes."""
+def new_names(db: Database, recipe: str = "", classes: Collection[str] = ()) -> list[str]:
+    """The names that operators gave to something new under a recipe ('' or its name), the latest
+    first, but for these classes."""
     rows = db.execute(
         # The words stand here, not a parameter, or the partial index would not be used.
-        "SELECT class FROM labels WHERE answer = 'something new' "
-        "GROUP BY class ORDER BY max(rowid) DESC"
+        "SELECT l.class FROM labels l WHERE l.answer = 'something new' AND EXISTS ("
+        "SELECT 1 FROM flags f LEFT JOIN cycles c ON c.id = f.cycle "
+        "WHERE f.patch_id = l.patch_id AND coalesce(c.recipe, '') = ?) "
+        "GROUP BY l.class ORDER BY max(l.rowid) DESC",
+        [recipe],
     )
     return [row[0] for row in rows if row[0] not in classes]
 

@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from config.recipes import Recipes, load_recipes
 from config.settings import Settings
 from device.review.edition import edition_of
 from device.review.guard import COOKIE, session_of, token_of
@@ -32,19 +33,21 @@ class Shell:
         self.settings = settings
         self._key = key
         self.edition = edition_of(settings)
-        self._answers = 0
+        self._room = 0, False
         self.layout: Layout
-        self.make_room(len(settings.recipe.classes))
+        recipes = load_recipes(settings)
+        self.make_room(max(len(s.recipe.classes) for s in recipes.all().values()), recipes)
         self._templates = Environment(
             loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, trim_blocks=True
         )
 
-    def make_room(self, answers: int) -> None:
-        """Lay out the panel anew if another number of answers is to be found on it."""
-        if answers != self._answers:
-            review, regions = self.settings.review, self.settings.recipe.regions
-            self.layout = arrange(*panel_mm(review), answers=answers, frame=regions != "whole")
-            self._answers = answers
+    def make_room(self, answers: int, recipes: Recipes) -> None:
+        """Lay out the panel anew if another number of answers is to be found on it, that of the
+        recipe with most, or if a whole frame is to be shown for another reason than before."""
+        frame = any(s.recipe.regions != "whole" for s in recipes.all().values())
+        if (answers, frame) != self._room:
+            self.layout = arrange(*panel_mm(self.settings.review), answers=answers, frame=frame)
+            self._room = answers, frame
 
     def language(self, request: Request) -> str:
         """The language that a browser chose, or that of the settings."""

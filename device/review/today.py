@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from config.settings import Settings
+from config.recipes import Recipes, Under
 from device import day
 from device.drift_log import alarms
 from device.estimate import accuracy
+from device.plate_log import count_plates
 from device.review.cards import (
     Card,
     Texts,
@@ -47,12 +48,13 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     finished: Finished = OrderedDict()
 
     def view_of(request: Request) -> tuple[View, Texts]:
-        view = read_view(request.query_params, settings, time.time_ns())
+        classes = classes_of(desk.recipes)
+        view = read_view(request.query_params, settings, classes, time.time_ns())
         return view, texts(shell.language(request))
 
     async def today(request: Request) -> Response:
         view, t = view_of(request)
-        cards = await desk.work(lambda db: cards_of(db, settings, view, size, t, finished))
+        cards = await desk.work(lambda db: cards_of(db, desk.recipes, view, size, t, finished))
         pages = pages_of(cards, len(shell.layout.cards))
         page = min(view.page, len(pages) - 1)
 
@@ -107,7 +109,7 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
         choices(filters, "/today/filter", "/today", "today-filter"),
         choices(shift_cells, "/today/shifts", "/today/filter", "today-shift"),
         choices(part_cells, "/today/parts", "/today/filter", "today-part"),
-        choices(class_cells(settings), "/today/classes", "/today/filter", "today-class"),
+        choices(class_cells(desk), "/today/classes", "/today/filter", "today-class"),
         choices(save_cells, "/today/save", "/today", "today-save"),
         Route("/today/{kind}", download),
     ]
@@ -143,45 +145,53 @@ def asked_in(db: Database, choice: day.Choice, finished: Finished) -> day.Asked:
 
 
 def cards_of(
-    db: Database, settings: Settings, view: View, size: Size, t: Texts, finished: Finished
+    db: Database, recipes: Recipes, view: View, size: Size, t: Texts, finished: Finished
 ) -> list[Card]:
-    """Every card, in reading order."""
+    """Every card, in reading order; those of a model for the recipe of each."""
     choice = view.choice
     shares = [
         (shift, asked_in(db, choice._replace(shift=shift), finished)) for shift in view.shifts
     ]
-    model_id = in_force(db).model_id
-    scores = [] if model_id is None else day.scores(db, model_id, choice)
     given = labels_in_shift(db, choice.shift)
     changes = [
         alarm
-        for alarm in alarms(db, settings.recipe.name, since_ns=choice.shift.begin_ns)
+        for alarm in alarms(db, list(recipes.all()), since_ns=choice.shift.begin_ns)
         if alarm.wall_ns < choice.shift.end_ns
     ]
-    lasting = alarms(db, settings.recipe.name, lasting=True)
+    lasting = alarms(db, list(recipes.all()), lasting=True)
+    several = recipes.several
     return [
-        *([changed_card(lasting, t)] if lasting else []),
+        *([changed_card(lasting, t, several=several)] if lasting else []),
         verdict_card(day.verdicts(db, choice), choice, size, t),
         defect_card(day.defects(db, choice), size, t),
         asked_card(shares, choice.shift, size, t),
-        budget_card(given, settings.asking.labels_per_shift, size, t),
-        *score_cards(scores, size, t),
-        nothing(t["today-accuracy"], t)
-        if model_id is None
-        else accuracy_card(
-            accuracy(
-                db,
-                model_id,
-                settings.asking.k,
-                part=choice.part,
-                class_name=choice.class_name,
-                per_class=False,
-            ),
-            size,
-            t,
+        budget_card(given, recipes.site.asking.labels_per_shift, size, t),
+        *(
+            card._replace(title=" · ".join(filter(None, [card.title, recipes.told(under.key)])))
+            for under in recipes.each()
+            for card in model_cards(db, under, choice, size, t)
         ),
         agreement_card(day.operators_agreement(db, time.time_ns()), size, t),
-        *([] if lasting else [changed_card(changes, t)]),
+        *([] if lasting else [changed_card(changes, t, several=several)]),
+    ]
+
+
+def model_cards(db: Database, under: Under, choice: day.Choice, size: Size, t: Texts) -> list[Card]:
+    """Scores and accuracy of the model in use for a recipe."""
+    model_id = in_force(db, under.key).model_id
+    if model_id is None:
+        return [nothing(t["today-accuracy"], t)]
+    found = accuracy(
+        db,
+        model_id,
+        under.settings.asking.k,
+        part=choice.part,
+        class_name=choice.class_name,
+        per_class=False,
+    )
+    return [
+        *score_cards(day.scores(db, model_id, choice), size, t),
+        accuracy_card(found, size, t),
     ]
 
 
@@ -220,7 +230,12 @@ def part_cells(db: Database, view: View, t: Texts) -> list[Cell]:
     ]
 
 
-def class_cells(settings: Settings) -> Callable[[Database, View, Texts], list[Cell]]:
+def classes_of(recipes: Recipes) -> list[str]:
+    """The classes of all recipes, each once."""
+    return list(dict.fromkeys(c for s in recipes.all().values() for c in s.recipe.classes))
+
+
+def class_cells(desk: Desk) -> Callable[[Database, View, Texts], list[Cell]]:
     """All classes, and each."""
 
     def cells(_db: Database, view: View, t: Texts) -> list[Cell]:
@@ -234,18 +249,19 @@ def class_cells(settings: Settings) -> Callable[[Database, View, Texts], list[Ce
                     view.link("/today", **{"class": name}),
                     chosen == name,
                 )
-                for name in settings.recipe.classes
+                for name in classes_of(desk.recipes)
             ),
         ]
 
     return cells
 
 
-def save_cells(_db: Database, view: View, t: Texts) -> list[Cell]:
-    """The downloads, and the way to the lots."""
+def save_cells(db: Database, view: View, t: Texts) -> list[Cell]:
+    """The downloads, and the way to the lots, and to plates where any were scanned."""
     of_what = heading_of(view, t)
     return [
         Cell(t["today-lots"], "", "/lots"),
+        *([Cell(t["today-plates"], "", "/plates")] if count_plates(db) else []),
         Cell(t["drift-title"], "", "/drift"),
         Cell(t["today-save-counters"], of_what, view.link("/today/counters.csv")),
         Cell(t["today-save-answers"], of_what, view.link("/today/answers.csv")),

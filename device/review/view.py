@@ -1,6 +1,6 @@
 """What the Today page shows, as its address says it; and pages of choices."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -35,8 +35,10 @@ class View(NamedTuple):
         return f"{path}?{query}" if query else path
 
 
-def read_view(query: QueryParams, settings: Settings, now_ns: int) -> View:
-    """The view that an address asks for.
+def read_view(
+    query: QueryParams, settings: Settings, classes: Collection[str], now_ns: int
+) -> View:
+    """The view that an address asks for; `classes` are those that can be chosen.
 
     Raises:
         HTTPException: 400, there is no such shift, class or page, or the part is no name.
@@ -48,7 +50,7 @@ def read_view(query: QueryParams, settings: Settings, now_ns: int) -> View:
     if (
         shift is None
         or (part is not None and (len(part) > LONGEST or not (part.isprintable())))
-        or (class_name is not None and class_name not in settings.recipe.classes)
+        or (class_name is not None and class_name not in classes)
     ):
         raise HTTPException(400, "filter")
     return View(shifts, Choice(shift, part, class_name), page_number(query))

@@ -20,8 +20,8 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from config.errors import UserError
 from config.settings import Settings
-from device.activation import write_durably
 from device.clock import CLOCK_OK_FROM_NS
+from device.durable import write_durably
 from device.exchange.place import Missing, Place, TooLarge, Unreachable
 
 METADATA, TARGETS = "metadata", "targets"
@@ -170,6 +170,16 @@ class Client:
         """
         with self._explained():
             self._updater.refresh()
+
+    def has(self, target: str) -> bool:
+        """Whether a file of the repository is signed for.
+
+        Raises:
+            Refused: what should say so is not as it was signed.
+            Unreachable: the exchange does not answer.
+        """
+        with self._explained():
+            return self._updater.get_targetinfo(target) is not None
 
     def fetch(self, target: str, limit: int) -> bytes:
         """A file of the repository, whole and as signed.

@@ -55,6 +55,8 @@ class Behaviour:
 class Probation:
     """A model on probation."""
 
+    recipe: str
+    """'' for that of the settings file, else its name."""
     activation: int
     model_id: str
     before_id: str
@@ -63,13 +65,14 @@ class Probation:
     now: Behaviour
     seconds: float
     """Of inspection so far."""
-    ended: str | None
 
 
 @dataclass(slots=True)
 class Judging:
-    """What the loop has judged since the last time, for `note_judged`."""
+    """What the loop has judged by a recipe since the last time, for `note_judged`."""
 
+    recipe: str
+    """Its key: '' for that of the settings file, else its name."""
     model_id: str
     frames: int = 0
     unsure: int = 0
@@ -109,12 +112,12 @@ def recorded_behaviour(db: Database, model_id: str) -> Behaviour:
     )
 
 
-def begin_probation(db: Database, before_id: str) -> None:
-    """Watch the model that was just activated, and go back to `before_id` if need be.
+def begin_probation(db: Database, before_id: str, recipe: str = "") -> None:
+    """Watch the model that was just activated for a recipe, and go back to `before_id` if need be.
 
     Belongs into the transaction of the activation.
     """
-    now = in_force(db)
+    now = in_force(db, recipe)
     before = recorded_behaviour(db, before_id)
     words = {
         "frames": before.frames,
@@ -128,26 +131,38 @@ def begin_probation(db: Database, before_id: str) -> None:
     )
 
 
-def probation_of(db: Database, activation: int) -> Probation | None:
-    """The probation that an activation began; None: it began none."""
-    row = db.execute(
-        "SELECT activation_id, model_id, before_id, before, frames, unsure, seconds, judging_s, "
-        "patches, mix, ended FROM probations WHERE activation_id = ?",
-        [activation],
-    ).fetchone()
-    if row is None:
-        return None
-    frames, unsure, seconds, judging_s, patches, mix, ended = row[4:]
-    now = Behaviour(
-        frames, unsure, json.loads(mix), 1000 * judging_s / patches if patches else None
+def running_probations(db: Database) -> list[Probation]:
+    """The probations of the models in use that have not ended, one for a recipe at most."""
+    rows = db.execute(
+        "SELECT a.recipe, p.activation_id, p.model_id, p.before_id, p.before, p.frames, p.unsure, "
+        "p.seconds, p.judging_s, p.patches, p.mix "
+        "FROM (SELECT recipe, max(id) AS id FROM activations GROUP BY recipe) a "
+        "JOIN probations p ON p.activation_id = a.id WHERE p.ended IS NULL ORDER BY a.recipe"
     )
-    return Probation(row[0], row[1], row[2], Behaviour(**json.loads(row[3])), now, seconds, ended)
+    found = []
+    for (
+        recipe,
+        number,
+        model,
+        back,
+        before,
+        frames,
+        unsure,
+        seconds,
+        judging_s,
+        patches,
+        mix,
+    ) in rows:
+        patch_ms = 1000 * judging_s / patches if patches else None
+        now = Behaviour(frames, unsure, json.loads(mix), patch_ms)
+        then = Behaviour(**json.loads(before))
+        found.append(Probation(recipe, number, model, back, then, now, seconds))
+    return found
 
 
-def running_probation(db: Database) -> Probation | None:
-    """The probation of the model in use, while it lasts."""
-    found = probation_of(db, in_force(db).activation)
-    return found if found is not None and found.ended is None else None
+def running_probation(db: Database, recipe: str = "") -> Probation | None:
+    """The probation of a recipe's model in use, while it lasts."""
+    return next((one for one in running_probations(db) if one.recipe == recipe), None)
 
 
 def note_judged(db: Database, judging: Judging) -> None:
@@ -160,7 +175,7 @@ def note_judged(db: Database, judging: Judging) -> None:
         "SET patches = ?4 * patches + ?2, seconds = ?4 * seconds + ?3",
         [judging.model_id, judging.patches, judging.seconds, keep],
     )
-    found = running_probation(db)
+    found = running_probation(db, judging.recipe)
     if found is None or found.model_id != judging.model_id:
         return
     mix = Counter(found.now.mix) + judging.mix
@@ -234,15 +249,17 @@ def mix_noise(before: Behaviour, now: Behaviour) -> float:
     return mean + spread
 
 
-def watch(db: Database, settings: Settings) -> Event | None:
-    """Look at the probation that runs: end it, or go back. What happened, if anything did.
+def watch(db: Database, settings: Settings) -> list[Event]:
+    """Look at the probations that run: end them, or go back. What happened, if anything did.
 
     Raises:
         sqlite3.Error: the store cannot be written; the next look does it.
     """
-    found = running_probation(db)
-    if found is None:
-        return None
+    looked = [_look(db, found, settings) for found in running_probations(db)]
+    return [event for event in looked if event is not None]
+
+
+def _look(db: Database, found: Probation, settings: Settings) -> Event | None:
     limits = settings.update
     reason = limits_passed(found.before, found.now, limits)
     if reason is not None:
@@ -252,7 +269,7 @@ def watch(db: Database, settings: Settings) -> Event | None:
     )
     if not enough:
         return None
-    event = Event("probation-passed", f"{found.model_id[:12]} after {found.now.frames} frames")
+    event = Event("probation-passed", f"{_named(found)} after {found.now.frames} frames")
     with db.atomic():
         _end(db, found, "passed")
         add_event(db, event.kind, event.text)
@@ -267,21 +284,27 @@ def _go_back(db: Database, found: Probation, reason: str, settings: Settings) ->
     except UserError:
         whole = False
     if not whole:
-        text = f"{found.model_id[:12]}: {reason}; {path} is damaged, so it stays in use"
+        text = f"{_named(found)}: {reason}; {path} is damaged, so it stays in use"
         event = Event("probation-failed", text)
         with db.atomic():
             _end(db, found, "failed")
             add_event(db, event.kind, event.text)
         return event
-    event = Event("rolled-back", f"from {found.model_id[:12]} to {found.before_id[:12]}: {reason}")
+    event = Event("rolled-back", f"from {_named(found)} to {found.before_id[:12]}: {reason}")
     with exclusive(db):
-        if in_force(db).activation != found.activation:
+        if in_force(db, found.recipe).activation != found.activation:
             return None  # somebody was faster
         _end(db, found, "failed")
-        refuse(db, found.model_id, f"probation: {reason}")
-        record_activation(db, found.before_id, f"rolled back by itself: {reason}")
+        refuse(db, found.model_id, f"probation: {reason}", found.recipe)
+        why = f"rolled back by itself: {reason}"
+        record_activation(db, found.before_id, why, found.recipe)
         add_event(db, event.kind, event.text)
     return event
+
+
+def _named(found: Probation) -> str:
+    of = f" of recipe {found.recipe}" if found.recipe else ""
+    return f"{found.model_id[:12]}{of}"
 
 
 def _end(db: Database, found: Probation, how: str) -> None:

@@ -1,8 +1,9 @@
-"""`millsight device sync`: answers up, a model down."""
+"""`millsight device sync`: answers up, models down."""
 
 from collections.abc import Iterator
 
 from config.errors import UserError
+from config.recipes import load_recipes
 from config.settings import Settings
 from device.exchange.place import Unreachable, open_place
 from device.exchange.push import push
@@ -13,9 +14,10 @@ from device.update.take_in import Step, take_in
 
 
 def sync(settings: Settings, step: Step = lambda _name: None) -> Iterator[str]:
-    """Push what is new, then take in what is published; a line for each.
+    """Push what is new, then take in what is published for every recipe; a line for each.
 
-    What keeps the push back does not keep a model back, unless nothing can be reached at all.
+    What keeps the push back does not keep a model back, unless nothing can be reached at all; what
+    is refused for one recipe does not keep back another's.
 
     Raises:
         UserError: the exchange does not answer, something cannot be pushed, or what the exchange
@@ -26,36 +28,41 @@ def sync(settings: Settings, step: Step = lambda _name: None) -> Iterator[str]:
         yield from push(settings).lines()
     except Unreachable as error:
         db = open_store(settings.device.data)
-        note_refusal(db, str(error))
+        note_refusal(db, str(error), [under.key for under in load_recipes(settings).each()])
         db.close()
         raise
     except UserError as error:
         failed = error
-    yield models_line(settings, step)
+    yield from models_lines(settings, step)
     if failed is not None:
         raise failed
 
 
-def models_line(settings: Settings, step: Step = lambda _name: None) -> str:
-    """Take in what is published; what became of it, in a line.
+def models_lines(settings: Settings, step: Step = lambda _name: None) -> Iterator[str]:
+    """Take in what is published; what became of it, a line for each recipe.
 
     Raises:
-        UserError: as `take_in`.
+        UserError: as `take_in`, or something was refused for a recipe, at the end.
     """
     if not root_path(settings).exists():
-        return (
+        yield (
             f"models: none can be trusted: {root_path(settings)} is missing; bring the trainer's "
             "root.json here by hand: millsight device trust ROOT"
         )
+        return
+    recipes = load_recipes(settings)
     db = open_store(settings.device.data)
     try:
         with open_place(settings.exchange) as place:
-            choice = take_in(db, place, settings, step)
+            taken = take_in(db, place, recipes.each(), step)
     finally:
         db.close()
-    if choice.release is None:
-        return f"models: {choice.why}"
-    return (
-        f"models: {choice.release.model[:12]} in use (release {choice.release.number}: "
-        f"{choice.why})"
-    )
+    wrong = list(recipes.errors)
+    for one in taken:
+        of = f"recipe {one.recipe}: " if recipes.several else ""
+        if one.choice is None:
+            wrong.append(of + one.refused)
+        else:
+            yield f"models: {of}{one.choice.line()}"
+    if wrong:
+        raise UserError("\n".join(wrong))

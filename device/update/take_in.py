@@ -1,14 +1,16 @@
 """From what is published to the model in use: refresh, choose, fetch, test, switch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlite_utils import Database
 
 from config.errors import UserError
+from config.recipes import Under
 from config.settings import Settings
-from device.activation import activate, check_recipe, model_path, write_durably
-from device.exchange.place import Place
+from device.activation import activate, check_recipe, model_path
+from device.durable import write_durably
+from device.exchange.place import Place, Unreachable
 from device.locks import one_at_a_time
 from device.model import LARGEST_BYTES, Model, load_model, load_model_bytes
 from device.store import add_event, in_force, refuse, why_refused
@@ -42,18 +44,39 @@ class Choice:
     withdrawn: bool = False
     """Whether the model in use was withdrawn: nothing goes back to it."""
 
+    def line(self) -> str:
+        """The same for people, once it is done."""
+        if self.release is None:
+            return self.why
+        return f"{self.release.model[:12]} in use (release {self.release.number}: {self.why})"
 
-def choose(db: Database, channel: Channel, device: str) -> Choice:  # noqa: PLR0911 - a rule each
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a sync did for one recipe."""
+
+    recipe: str
+    """Its name."""
+    choice: Choice | None
+    """None: what is published for it was refused."""
+    refused: str = ""
+    """Why."""
+
+
+def choose(  # noqa: PLR0911 - a rule each
+    db: Database, channel: Channel, device: str, recipe: str = ""
+) -> Choice:
     """The newest release that is for this device, if it is to be taken.
 
     Older releases than one that was taken or refused are not, except where the model in use has
-    been withdrawn. A running probation is not disturbed, except by that.
+    been withdrawn. A running probation is not disturbed, except by that. `recipe` is '' for that
+    of the settings file, else its name.
     """
     for_us = [
         r for r in channel.releases if r.withdrawn is None and r.roll_out.includes(device, r.model)
     ]
     newest = max(for_us, key=lambda r: r.number, default=None)
-    in_use = in_force(db).model_id
+    in_use = in_force(db, recipe).model_id
     withdrawn = next(
         (r.withdrawn for r in channel.releases if r.model == in_use and r.withdrawn is not None),
         None,
@@ -62,13 +85,13 @@ def choose(db: Database, channel: Channel, device: str) -> Choice:  # noqa: PLR0
         return Choice(None, "nothing is published for this device")
     if newest.model == in_use:
         return Choice(None, f"{newest.model[:12]} is in use, the newest for this device")
-    if (reason := why_refused(db, newest.model)) is not None:
+    if (reason := why_refused(db, newest.model, recipe)) is not None:
         return Choice(None, f"{newest.model[:12]} is not taken: {reason}")
     if withdrawn is not None:
         return Choice(newest, f"{str(in_use)[:12]} was withdrawn: {withdrawn}", withdrawn=True)
-    if newest.number <= last_taken(db):
+    if newest.number <= last_taken(db, recipe):
         return Choice(None, f"{newest.model[:12]} is older than what was in use here")
-    if (probation := running_probation(db)) is not None:
+    if (probation := running_probation(db, recipe)) is not None:
         return Choice(
             None,
             f"{newest.model[:12]} waits: {probation.model_id[:12]} is on probation, "
@@ -78,36 +101,52 @@ def choose(db: Database, channel: Channel, device: str) -> Choice:  # noqa: PLR0
 
 
 def take_in(
-    db: Database, place: Place, settings: Settings, step: Step = lambda _name: None
-) -> Choice:
-    """Bring what is published for this device into use, or say why it stays as it is.
+    db: Database, place: Place, recipes: Sequence[Under], step: Step = lambda _name: None
+) -> list[Taken]:
+    """Bring what is published for this device into use for each recipe, or say why it stays.
 
-    Whatever is refused leaves the running model untouched; a model that is refused for what it is
-    is not looked at again. Dying at any moment leaves the old model or the new one, whole.
+    Whatever is refused leaves the running models untouched, and the other recipes are gone on
+    with; a model that is refused for what it is is not looked at again. Dying at any moment leaves
+    the old model or the new one, whole.
 
     Raises:
-        Refused: what the exchange offers is not to be trusted or does not work here.
+        Refused: nothing that the exchange offers is to be trusted.
         Unreachable: the exchange does not answer.
-        UserError: there is no root of trust, or the device cannot keep the model.
+        UserError: there is no root of trust, or another sync is running.
     """
-    data, recipe = settings.device.data, settings.recipe.name
-    with one_at_a_time(data / "update.lock", "another sync is running; wait until it has ended"):
+    settings = recipes[0].settings
+    lock = settings.device.data / "update.lock"
+    with one_at_a_time(lock, "another sync is running; wait until it has ended"):
         try:
             client = Client(settings, place)
             step("refresh")
             client.refresh()
-            path = channel_path(recipe)
-            channel = parse(Channel, client.fetch(path, LARGEST_CHANNEL), path)
-            _check_channel(channel, recipe)
-            choice = choose(db, channel, settings.device.name)
-            if choice.release is not None:
-                _take(db, client, choice.release, choice, settings, step)
         except Refused as refusal:
-            note_refusal(db, str(refusal))
+            note_refusal(db, str(refusal), [under.key for under in recipes])
             raise
-        if choice.release is None:
-            note_content(db)
-        return choice
+        return [_take_in_one(db, client, under, step) for under in recipes]
+
+
+def _take_in_one(db: Database, client: Client, under: Under, step: Step) -> Taken:
+    path = channel_path(under.name)
+    try:
+        if not client.has(path):
+            choice = Choice(None, "nothing is published")
+        else:
+            channel = parse(Channel, client.fetch(path, LARGEST_CHANNEL), path)
+            _check_channel(channel, under.name)
+            choice = choose(db, channel, under.settings.device.name, under.key)
+        if choice.release is not None:
+            _take(db, client, choice.release, choice, under, step)
+    except Unreachable:
+        raise
+    except UserError as refusal:
+        of = f"recipe {under.key}: " if under.key else ""
+        note_refusal(db, f"{of}{refusal}", [under.key])
+        return Taken(under.name, None, str(refusal))
+    if choice.release is None:
+        note_content(db, under.key)
+    return Taken(under.name, choice)
 
 
 def _check_channel(channel: Channel, recipe: str) -> None:
@@ -118,10 +157,11 @@ def _check_channel(channel: Channel, recipe: str) -> None:
 
 
 def _take(
-    db: Database, client: Client, release: Release, choice: Choice, settings: Settings, step: Step
+    db: Database, client: Client, release: Release, choice: Choice, under: Under, step: Step
 ) -> None:
     """Fetch a release, test it and switch to it."""
-    data, recipe = settings.device.data, settings.recipe.name
+    settings, recipe = under.settings, under.name
+    data = settings.device.data
     step("download")
     content = client.fetch(model_target(recipe, release.model), LARGEST_BYTES)
     companion_bytes = client.fetch(companion_target(recipe, release.model), LARGEST_COMPANION)
@@ -130,10 +170,10 @@ def _take(
         model = _test(content, companion, release, settings)
     except UserError as error:  # of the model itself: it will not be better tomorrow
         with db.atomic():
-            refuse(db, release.model, str(error))
-            note_taken(db, release.number)
+            refuse(db, release.model, str(error), under.key)
+            note_taken(db, release.number, under.key)
         raise Refused(str(error)) from None
-    before = _in_use(db, settings)
+    before = _in_use(db, under)
     check_speed(model, before, settings.update)
     step("switch")
     path = data / "update" / "incoming.onnx"
@@ -146,13 +186,15 @@ def _take(
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
     def also(model: Model) -> None:
-        note_taken(db, release.number)
-        note_content(db)
-        add_event(db, "update", f"{model.id[:12]}, release {release.number}: {choice.why}")
+        note_taken(db, release.number, under.key)
+        note_content(db, under.key)
+        of = f" for recipe {under.key}" if under.key else ""
+        add_event(db, "update", f"{model.id[:12]}{of}, release {release.number}: {choice.why}")
         if before is not None and not choice.withdrawn and settings.update.probation_frames:
-            begin_probation(db, before.id)
+            begin_probation(db, before.id, under.key)
 
-    activate(db, path, settings, f"release {release.number}: {choice.why}", also=also)
+    why = f"release {release.number}: {choice.why}"
+    activate(db, path, settings, why, under.key, also)
     path.unlink(missing_ok=True)
 
 
@@ -177,9 +219,9 @@ def _test(
     return model
 
 
-def _in_use(db: Database, settings: Settings) -> Model | None:
-    """The model in use; None: there is none, or nothing to compare with or to go back to."""
-    model_id = in_force(db).model_id
+def _in_use(db: Database, under: Under) -> Model | None:
+    """The recipe's model in use; None: there is nothing to compare with or to go back to."""
+    model_id, settings = in_force(db, under.key).model_id, under.settings
     if model_id is None:
         return None
     try:

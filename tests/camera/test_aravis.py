@@ -18,12 +18,14 @@ import pytest
 from camera.capture import Capture
 from camera.folder import find_images, read_grey
 from camera.genicam import aravis_python, aravis_reader
+from camera.opening import open_source
 from camera.process import ProcessSource
 from camera.quality import QualityGate
-from camera.source import Event, Frame
+from camera.source import Event, Frame, Triggered
 from config.errors import UserError
-from config.settings import GenicamSource, Live, Quality
-from tests.camera.gige_camera import load_aravis
+from config.settings import Camera, GenicamSource, Light, Live, Quality
+from tests.camera.gige_camera import gige_camera, missing
+from tests.camera.test_platform import Simulated
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -34,11 +36,8 @@ SOON = Live(retry_first_s=0.05, retry_longest_s=0.2)
 
 @pytest.fixture(scope="module", autouse=True)
 def aravis() -> None:
-    try:
-        load_aravis()
-        aravis_python()
-    except (OSError, UserError):
-        pytest.skip("no Aravis: apt install libaravis-0.8-0 gir1.2-aravis-0.8 python3-gi")
+    if (why := missing()) is not None:
+        pytest.skip(why)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 40) -> bool:
@@ -48,21 +47,15 @@ def wait_until(condition: Callable[[], bool], seconds: float = 40) -> bool:
     return condition()
 
 
-@contextmanager
-def gige_camera(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A camera at 127.0.0.1 that is killed at the end."""
-    command = [sys.executable, str(CAMERA), *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "up\n"
-            yield process
-        finally:
-            process.kill()
-
-
 def genicam(**settings: object) -> GenicamSource:
     return GenicamSource.model_validate({"device": ADDRESS, "frame_timeout_s": 20.0} | settings)
+
+
+def flat_picture(folder: Path) -> Path:
+    """A folder with one picture, dark enough for twice its exposure."""
+    image = np.random.default_rng(0).integers(60, 120, (512, 512), dtype=np.uint8)
+    cv2.imwrite(str(folder / "flat.png"), image)
+    return folder
 
 
 class Watched:
@@ -192,6 +185,96 @@ def test_the_camera_that_is_opened_says_what_it_is_set_to() -> None:
         f"{ADDRESS}: Aravis Fake A7, 320 × 240 Mono8, exposure 2000 µs, packets of 1000 bytes"
     ]
     assert camera.frames[0].image.shape == (240, 320)
+
+
+@pytest.mark.parametrize("trigger", ["free", "software"])
+def test_another_exposure_while_it_runs_and_no_older_frame_after_it(
+    trigger: str, tmp_path: Path
+) -> None:
+    """What a change of recipe does: each frame after it has the new exposure."""
+    exposures = (4000.0, 8000.0)
+
+    def mean(exposure_us: float, count: int) -> float:
+        """Brightness of that many pictures, each of which must be as bright as the others."""
+        settings = Camera(genicam=genicam(trigger=trigger, exposure_us=exposure_us))
+        camera.source.adapt(settings)
+        seen = len(camera.frames)
+        for number in range(count):
+            camera.source.trigger()
+            camera.wait_for_frames(seen + number + 1)
+        found = [float(f.image.mean()) for f in camera.frames[seen : seen + count]]
+        assert max(found) / min(found) < 1.05, found
+        return float(np.mean(found))
+
+    with (
+        gige_camera("--folder", str(flat_picture(tmp_path))),
+        watched(genicam(trigger=trigger, exposure_us=exposures[0])) as camera,
+    ):
+        camera.wait_for("opened")
+        for _ in range(4):
+            short, long = (mean(us, 3) for us in exposures)
+            assert long / short == pytest.approx(2, abs=0.05)
+    assert camera.kinds() == ["opened"], "it is not opened anew for it"
+
+
+def test_an_exposure_that_the_camera_does_not_have_gives_no_picture() -> None:
+    with gige_camera(), watched(genicam(exposure_us=4000.0)) as camera:
+        camera.wait_for_frames(1)
+        camera.source.adapt(Camera(genicam=genicam(exposure_us=5.0)))
+        camera.wait_for("camera-settings")
+        seen = len(camera.frames)
+        time.sleep(0.5)
+        assert len(camera.frames) <= seen + 1
+        camera.source.adapt(Camera(genicam=genicam(exposure_us=4000.0)))
+        camera.wait_for_frames(seen + 3)
+
+
+# --- light
+
+
+def test_a_triggered_camera_has_its_light_on_for_the_picture_only(tmp_path: Path) -> None:
+    ring = Simulated("gardasoft", tmp_path)
+    settings = Camera(
+        source="genicam",
+        genicam=genicam(trigger="software"),
+        light=Light(port=ring.port, intensity_percent=40, reply_timeout_s=0.1),
+        live=SOON,
+    )
+    events: list[Event] = []
+
+    def heard(kind: str) -> bool:
+        return any(event.kind == kind for event in events)
+
+    def shines() -> int:
+        return int(ring.tell("state")["percent"]["1"])
+
+    frames: list[Frame] = []
+    source = open_source(settings, [], events.append)
+    assert isinstance(source, Triggered)
+    thread = threading.Thread(target=lambda: frames.extend(source.frames()), daemon=True)
+    with gige_camera():
+        thread.start()
+        assert wait_until(lambda: heard("opened"))
+        for number in range(3):
+            assert wait_until(lambda: shines() == 0)
+            source.trigger()
+            assert wait_until(lambda: len(frames) > number)  # noqa: B023
+        assert wait_until(lambda: shines() == 0)
+        assert ring.tell("journal").count("light 1 40") >= 3
+        ring.tell("silent")
+        assert wait_until(lambda: heard("ring-light-silent"))
+        source.trigger()
+        time.sleep(0.3)
+        assert len(frames) == 3, "in the dark no picture is taken"
+        ring.tell("good")
+        assert wait_until(lambda: heard("ring-light"))
+        source.trigger()
+        assert wait_until(lambda: len(frames) == 4)
+        source.close()
+        thread.join(20)
+    assert not thread.is_alive()
+    assert {frame.fault for frame in frames} == {None}
+    ring.end()
 
 
 # --- trigger

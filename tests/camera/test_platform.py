@@ -194,9 +194,9 @@ def test_a_stage_that_is_not_there_and_one_that_somebody_has(
 
 
 def test_the_light_goes_on_and_off_and_is_off_when_it_is_closed(light: Simulated) -> None:
-    it = Light(light_settings(light, intensity_percent=30.0))
+    it = Light(light_settings(light))
     assert light.tell("state") == {"percent": {"1": 0, "2": 100}}
-    it.on()
+    it.on(30)
     assert light.tell("state")["percent"]["1"] == 30
     it.close()
     assert light.tell("journal") == ["light 1 0", "light 1 30", "light 1 0"]
@@ -208,7 +208,7 @@ def test_a_light_that_misbehaves_is_an_error_in_one_line(light: Simulated, mood:
     it._settings = light_settings(light, reply_timeout_s=0.3)
     light.tell(mood)
     with pytest.raises(DeviceError, match=r"^light: [^\n]*$"):
-        it.on()
+        it.on(50)
     it.close()
 
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from config.errors import UserError
-from config.load import find_settings, load_settings
+from config.load import find_settings, load_settings, load_what_is_good
 from config.settings import Device, Exchange, Settings, Trainer
 
 
@@ -40,8 +40,8 @@ def mistake(tmp_path: Path, text: str) -> str:
 MISTAKES = {
     # unknown keys and tables
     "inspector = 1": "inspector: unknown key; "
-    "known keys: device, camera, recipe, asking, keeping, drift, machine, plant, review, trainer, "
-    "exchange, update",
+    "known keys: device, camera, recipe, asking, keeping, backup, drift, machine, plant, review, "
+    "trainer, exchange, update",
     "kamera.x = 1": "kamera: unknown key; did you mean 'camera'?",
     "[recipes]\nname = 'x'": "recipes: unknown key; did you mean 'recipe'?",
     "[camera]\nsorce = 'folder'": "camera.sorce: unknown key; did you mean 'source'?",
@@ -257,3 +257,20 @@ def test_settings_cannot_be_changed_later() -> None:
         settings.camera = settings.camera  # type: ignore[misc]
     with pytest.raises(ValidationError, match="frozen"):
         settings.camera.quality.frozen_after = 9  # type: ignore[misc]
+
+
+def test_of_broken_settings_the_good_tables_can_be_had(tmp_path: Path) -> None:
+    file = tmp_path / "millsight.toml"
+    file.write_text('[device]\nname = "b"\n[keeping]\nbudget_mb = 99\n[camera]\nsource = 5\n')
+    settings, broken = load_what_is_good(file, "device", "keeping")
+    assert (settings.device.name, settings.keeping.budget_mb) == ("b", 99)
+    assert "camera.source" in broken
+    file.write_text('[device]\nname = "b"\n[keeping]\nbudget_mb = "much"\n')
+    settings, _ = load_what_is_good(file, "device", "keeping")
+    assert settings.keeping.budget_mb == Settings().keeping.budget_mb
+    file.write_text("[device]\nname = 3\n")
+    with pytest.raises(UserError, match=r"device\.name"):
+        load_what_is_good(file, "device", "keeping")
+    file.write_text("no TOML")
+    with pytest.raises(UserError, match="not valid TOML"):
+        load_what_is_good(file, "device", "keeping")

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from camera.milled_steel import CLASSES, random_patch
-from config.settings import Asking, Camera, Device, FolderSource, Recipe, Settings
+from config.settings import Asking, Camera, Device, Exchange, FolderSource, Recipe, Settings
 from device.kls import fit_baselines
 from device.model import FORMAT, ModelMetadata
 from export.export import export_model
@@ -80,15 +80,17 @@ def model_file(path: Path, plates: NDArray[np.uint8], seed: int = 0, **changes: 
     return path
 
 
-def wider_model(path: Path, plates: NDArray[np.uint8], classes: list[str]) -> Path:
+def wider_model(
+    path: Path, plates: NDArray[np.uint8], classes: list[str], **changes: object
+) -> Path:
     """A model file with random weights for these classes."""
     network = GlobalPoolingNet("gapc", len(classes)).eval()
     log_p = predict_log_probabilities(network, torch.from_numpy(plates)).numpy()
     count = len(classes)
     rows = [[1 / count] * count] * count
-    values = {"classes": classes, "baselines": rows, "baseline_counts": [1] * count}
-    values["thresholds"] = [10.0] * count
-    export_model(weights_of(network), metadata(**values), plates, log_p, path)
+    values: dict[str, object] = {"classes": classes, "baselines": rows}
+    values |= {"baseline_counts": [1] * count, "thresholds": [10.0] * count}
+    export_model(weights_of(network), metadata(**values | changes), plates, log_p, path)
     return path
 
 
@@ -110,6 +112,7 @@ def settings(tmp_path: Path, plate_folder: Path) -> Settings:
         camera=Camera(source="folder", folder=FolderSource(path=plate_folder)),
         recipe=Recipe(classes=list(CLASSES), pass_classes=["clean"]),
         asking=Asking(k=5, cold_start=20, audit_share=0),
+        exchange=Exchange(url=str(tmp_path / "exchange")),
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlite_utils import Database
 
+from config.recipes import Recipes
 from config.settings import Asking, Device, Recipe, Region, Settings
 from device.asking import Asker
 from device.estimate import Accuracy, accuracy
@@ -123,7 +124,7 @@ def shift(
                 store(db, model, asker.cycle, kept, i)
     answered: list[int] = []
     with db.atomic():
-        for question in waiting(db, settings.asking.k, settings.asking.cold_start):
+        for question in waiting(db, Recipes(settings).quotas):
             if now.budget and len(answered) >= now.budget:
                 break
             i = index_of[question.patch_id]

@@ -85,7 +85,7 @@ def test_an_alarm_names_what_moved_and_keeps_pictures(shop: Shop, db: Database) 
     assert shop.work(80) == []
     said = shop.work(10, light=0.75)
     assert [event.kind for event in said] == ["drift"]
-    (alarm,) = alarms(db, "default", lasting=True)
+    (alarm,) = alarms(db, ["default"], lasting=True)
     assert alarm.kind == "light"
     assert alarm.moved[0].before == pytest.approx(100, rel=0.02)
     assert "darker, grey value 100 to " in said[0].text
@@ -107,7 +107,7 @@ def test_an_alarm_names_what_moved_and_keeps_pictures(shop: Shop, db: Database) 
 def test_pictures_of_a_new_surface_are_the_odd_ones(shop: Shop, db: Database) -> None:
     shop.work(80)
     shop.work(15, unusual=0.1)
-    (alarm,) = alarms(db, "default")
+    (alarm,) = alarms(db, ["default"])
     assert alarm.kind == "new surface"
     jpeg = picture(db, alarm.after[-1], alarm.kind)
     assert jpeg is not None
@@ -120,7 +120,7 @@ def test_an_alarm_is_said_once_and_ends_by_itself(shop: Shop, db: Database) -> N
     shop.work(80)
     assert len(shop.work(200, light=0.75)) == 1  # and the reference does not follow
     assert [event.kind for event in shop.work(14)] == ["drift-ended"]
-    assert alarms(db, "default", lasting=True) == []
+    assert alarms(db, ["default"], lasting=True) == []
     assert [event.kind for event in shop.work(30)] == []
     assert [event.kind for event in shop.work(10, light=0.75)] == ["drift"]
 
@@ -130,7 +130,7 @@ def test_the_same_alarm_is_not_repeated_within_the_quiet_time(shop: Shop, db: Da
     shop.work(5, light=0.75)
     shop.work(14)
     assert "drift" not in {event.kind for event in shop.work(5, light=0.75)}
-    assert len(alarms(db, "default")) == 1
+    assert len(alarms(db, ["default"])) == 1
 
 
 def test_changed_pictures_explain_changed_scores(shop: Shop, db: Database) -> None:
@@ -143,7 +143,7 @@ def test_a_reset_makes_the_present_the_reference(shop: Shop, db: Database) -> No
     shop.work(80)
     shop.work(10, light=0.75)
     reset(db, "default", None, "Anna")
-    assert alarms(db, "default", lasting=True) == []
+    assert alarms(db, ["default"], lasting=True) == []
     assert shop.work(80, light=0.75) == []
     assert [event.kind for event in shop.work(10)] == ["drift"]  # brighter again
     trail = db.execute("SELECT who, action, subject FROM actions").fetchall()
@@ -244,7 +244,7 @@ def test_a_running_loop_notices(
     activate(db, make_model(), settings, "test")
     said: list[Event] = []
     InspectionLoop(settings, said.append, lambda _: stream_of(plates, 800, change)()).run()
-    found = alarms(db, "default")
+    found = alarms(db, ["default"])
     assert [alarm.kind for alarm in found][-1:] == ([] if kind is None else [kind])
     told = [event.text for event in said if event.kind == "drift"]
     assert len(told) == len(found)
@@ -284,4 +284,4 @@ def test_the_command(shop: Shop, db: Database, tmp_path: Path) -> None:
     assert drift("--reset").stderr.startswith("millsight: --who: missing")
     assert drift("--part", "P").returncode == 1
     assert "(over since " in drift("--reset", "--who", "Anna").stdout
-    assert alarms(db, "default", lasting=True) == []
+    assert alarms(db, ["default"], lasting=True) == []

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from config.errors import UserError
+from config.recipes import Under
 from config.settings import Settings
 from device.activation import activate, go_back, model_path
 from device.history import count_models, find_model, models, predecessor
@@ -32,7 +33,7 @@ def test_models_newest_first_with_their_uses(settings: Settings, make_model: Mak
     child = activate(db, make_model(4, parent=first), settings, "night 4").id
     assert predecessor(db, find_model(db, child)) == models(db)[-1]  # not the one it replaced
 
-    go_back(db, first, settings, "Zoe")
+    go_back(db, first, Under(settings), "Zoe")
     assert in_force(db).model_id == first
     assert [use.reason for use in find_model(db, first).uses] == ["by hand", "rolled back by Zoe"]
     action = db.execute("SELECT who, action, subject FROM actions").fetchall()
@@ -65,7 +66,7 @@ def test_nothing_changes_where_a_model_cannot_come_back(
         ("f" * 64, settings, "no model of this device"),
     ]:
         with pytest.raises(UserError, match=why) as error:
-            go_back(db, model_id, known, "Zoe")
+            go_back(db, model_id, Under(known), "Zoe")
         assert "\n" not in str(error.value)
     assert in_force(db).model_id == good
     assert db.execute("SELECT count(*) FROM activations").fetchone()[0] == 5

@@ -48,7 +48,10 @@ def test_every_reported_flag_survives_kill_9(
         assert process.stdout is not None
         first = process.stdout.readline()  # the model is in use: frames are being judged
         assert first.startswith("model: ")
-        reported.add(process.stdout.readline().split()[1])
+        second = process.stdout.readline()  # from the second life on: that the first was cut off
+        assert second.startswith(("flagged: ", "cut-off: "))
+        flagged = second if second.startswith("flagged: ") else process.stdout.readline()
+        reported.add(flagged.split()[1])
         time.sleep(rng.uniform(0, 0.6))
         process.send_signal(signal.SIGKILL)
         output, _ = process.communicate()

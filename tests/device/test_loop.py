@@ -13,6 +13,7 @@ import pytest
 
 from camera.source import Event, Frame, KnownDefect
 from config.errors import UserError
+from config.recipes import Recipes
 from config.settings import PATCH_SIZE, Quality, Region, Settings
 from device.activation import activate, model_path
 from device.kls import score_bins
@@ -79,7 +80,7 @@ def use_model(settings: Settings, file: Path) -> str:
 
 def questions(settings: Settings) -> list[tuple[str, str]]:
     db = open_store(settings.device.data)
-    found = waiting(db, settings.asking.k, settings.asking.cold_start)
+    found = waiting(db, Recipes(settings).quotas)
     db.close()
     return [(q.patch_id, q.reason) for q in found]
 
@@ -130,10 +131,10 @@ def test_an_answered_patch_is_not_asked_again(
 ) -> None:
     run(settings, list(plates))
     db = open_store(settings.device.data)
-    answered = [q.patch_id for q in waiting(db, 5, 20)]
+    answered = [q.patch_id for q in waiting(db, {"": (5, 20)})]
     for patch in answered:
         add_label(db, patch, "scratch", "anna")
-    assert waiting(db, 5, 20) == []
+    assert waiting(db, {"": (5, 20)}) == []
     db.close()
     use_model(settings, make_model())
     run(settings, list(plates))
@@ -426,6 +427,7 @@ def test_a_full_disk_pauses_keeping_but_not_judging(
 ) -> None:
     monkeypatch.setattr("device.keeper.RETRY_S", 0.05)
     settings = change(settings, "device", data=small_disk / "data")
+    settings = change(settings, "keeping", floor_mb=0)  # to the very end of the disk
     settings = change(settings, "asking", cold_start=1000)
     settings = change(settings, "camera", quality=Quality(frozen_after=0))
     many = [np.roll(plate, shift, axis=1) for shift in range(4) for plate in plates]
@@ -449,6 +451,7 @@ def test_keeping_goes_on_when_the_disk_has_room_again(
 ) -> None:
     monkeypatch.setattr("device.keeper.RETRY_S", 0.05)
     settings = change(settings, "device", data=small_disk / "data")
+    settings = change(settings, "keeping", floor_mb=0)  # to the very end of the disk
     settings = change(settings, "asking", cold_start=1000)
     resumed = threading.Event()
     kinds: list[str] = []

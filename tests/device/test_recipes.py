@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from camera.source import Event
 from config.document import to_toml
 from config.errors import UserError
-from config.recipes import load_recipes, overlay
+from config.recipes import Under, load_recipes, overlay
 from config.settings import Settings
 from device.activation import activate
 from device.editing import is_being_edited
+from device.loop import FrameResult, InspectionLoop
 from device.model import load_model
 from device.parts import choose_recipe, record_recipe
 from device.recipe_book import RecipeBook
@@ -68,6 +70,10 @@ MISTAKES = {
     "[recipe]\nline_pattern = '(PART'\n": "is no regular expression",
     "[recipe]\nthresholds = { rust = 1 }\n": "thresholds names 'rust'",
     "recipe = 5\n": "recipe: found 5; allowed is a table",
+    "[camera]\nsource = 'folder'\n": "camera.source: a recipe cannot change it; it can: camera.qu",
+    "[camera.genicam]\nwidth_px = 9\n": "camera.genicam.width_px: a recipe cannot change it; it",
+    "[camera.light]\nport = '/dev/x'\n": "camera.light.port: a recipe cannot change it; it can: ca",
+    "[camera.genicam]\ngain_db = 3.0\n": "camera.genicam.gain_db: the settings of the site leave",
 }
 
 
@@ -159,6 +165,105 @@ def test_what_the_machine_chose_counts_after_a_restart_only(settings: Settings) 
     book.close()
     again.close()
     other.close()
+    db.close()
+
+
+def test_a_recipe_has_its_own_golden_folder_and_nothing_else_of_the_trainer(
+    settings: Settings, tmp_path: Path
+) -> None:
+    site = settings.model_copy(
+        update={"trainer": settings.trainer.model_copy(update={"golden": tmp_path / "plates"})}
+    )
+    path = write(site, "ring", f'[recipe]\n{CLASSES}[trainer]\ngolden = "golden/ring"\n')
+    write(site, "disc", f"[recipe]\n{CLASSES}")
+    golden = {one.name: one.settings.trainer.golden for one in load_recipes(site).each()}
+    assert golden == {
+        site.recipe.name: tmp_path / "plates",
+        "disc": None,  # the site's shows another part
+        "ring": site.device.recipes / "golden" / "ring",
+    }
+    for wrong, said in (
+        (
+            "[trainer]\nseed = 3\n",
+            "trainer.seed: not of a recipe; of [trainer] a",
+        ),
+        ("[trainer]\ngolden = 3\n", "trainer.golden: found 3; allowed is"),
+        ("trainer = 1\n", "trainer: found 1; allowed is a table"),
+    ):
+        path.write_text(wrong if wrong.startswith("trainer") else f"[recipe]\n{CLASSES}{wrong}")
+        (error,) = load_recipes(site).errors
+        assert said in error
+
+
+def test_recipes_are_found_by_name_and_by_the_key_of_the_store(settings: Settings) -> None:
+    alone = load_recipes(settings)
+    assert not alone.several
+    assert alone.told("") == ""
+    write(settings, "ring", f"[recipe]\n{CLASSES}[asking]\nk = 2\n")
+    write(settings, "odd", "[recipe]\nclasses = 3\n")
+    recipes = load_recipes(settings)
+    assert recipes.several
+    assert recipes.under(None) == recipes.under(settings.recipe.name) == Under(settings)
+    assert recipes.under("ring").key == "ring"
+    assert recipes.keyed("") == recipes.under(None)
+    assert recipes.keyed("ring") == recipes.under("ring")
+    assert recipes.keyed("gone") is None
+    assert (recipes.told(""), recipes.told("ring")) == (settings.recipe.name, "ring")
+    asking = settings.asking
+    assert recipes.quotas == {
+        "": (asking.k, asking.cold_start),
+        "ring": (2, asking.cold_start),
+    }
+    with pytest.raises(UserError, match=r"odd\.toml: recipe\.classes: found 3"):
+        recipes.under("odd")
+    with pytest.raises(UserError, match="gone: no recipe; known: default, ring"):
+        recipes.under("gone")
+
+
+@pytest.mark.parametrize("changed", ["", "ring"])
+def test_a_model_of_any_recipe_is_swapped_without_a_dropped_frame(
+    settings: Settings, make_model: MakeModel, changed: str
+) -> None:
+    write(settings, "ring", f'[recipe]\nindex = 1\n{CLASSES}pass_classes = ["clean"]\n')
+    recipes = load_recipes(settings)
+    first, second = make_model(0, "first.onnx"), make_model(1, "second.onnx")
+    new = load_model(second).id
+    db = open_store(settings.device.data)
+    for one in recipes.each():
+        activate(db, first, one.settings, "test", one.key)
+    seen = 0
+    came = threading.Event()
+
+    def on_frame(_result: FrameResult) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 10:
+            one = recipes.keyed(changed)
+            assert one is not None
+            activate(db, second, one.settings, "test", changed)
+        if 10 < seen < 100 and not came.is_set():
+            time.sleep(0.3)  # plates come slowly until it is taken up
+        if seen == 100:
+            choose_recipe(db, "ring", "anna")
+        if seen > 100:
+            time.sleep(0.02)
+
+    def report(event: Event) -> None:
+        if event.kind == "model" and new[:12] in event.text:
+            came.set()
+
+    summary = InspectionLoop(settings, report, on_frame=on_frame).run()
+    assert (summary.frames, summary.dropped, summary.verdicts["fault"]) == (120, 0, 0)
+    used = db.execute(
+        "SELECT recipe, model_id, sum(frames) FROM counters GROUP BY recipe, model_id"
+    ).fetchall()
+    old = load_model(first).id
+    models = {name: {m for n, m, _ in used if n == name} for name, _, _ in used}
+    assert models == {
+        "default": {old, new} if changed == "" else {old},
+        "ring": {old} if changed == "" else {new},
+    }
+    assert sum(count for _, _, count in used) == 120
     db.close()
 
 

@@ -44,7 +44,7 @@ def old(tmp_path: Path) -> Path:
 
 def test_everything_is_still_there(old: Path) -> None:
     db = open_store(old)
-    assert [q.patch_id for q in waiting(db, 9, 9)] == ["q"]
+    assert [q.patch_id for q in waiting(db, {"": (9, 9)})] == ["q"]
     assert labelled_patches(db).ids == []
     assert in_force(db) == (0, None, 1, "", "")
     counted = db.execute("SELECT * FROM counters").fetchall()

@@ -10,9 +10,10 @@ from sqlite_utils import Database
 
 from camera.milled_steel import CLASSES
 from config.errors import UserError
+from config.recipes import Under
 from config.settings import FolderSource, Recipe, Settings
 from device.activation import activate, check_recipe
-from device.exchange.push import patches_that_may_go
+from device.exchange.may_go import patches_that_may_go
 from device.loop import InspectionLoop
 from device.review import queue
 from device.second_look import Doubt, add_doubts, is_doubted
@@ -35,7 +36,7 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 
 def waits(db: Database) -> list[str]:
-    return [question.patch_id for question in waiting(db, 9, 54)]
+    return [question.patch_id for question in waiting(db, {"": (9, 54)})]
 
 
 def test_a_doubted_answer_is_asked_again_until_there_is_a_newer_one(db: Database) -> None:
@@ -46,7 +47,7 @@ def test_a_doubted_answer_is_asked_again_until_there_is_a_newer_one(db: Database
     assert waits(db) == [patch]
     assert not is_labelled(db, patch)
     assert patch not in patches_that_may_go(db)
-    found = queue.claim_next(db, PAGE, 9, 54)
+    found = queue.claim_next(db, PAGE, {"": (9, 54)})
     assert found is not None
     assert found.patch_id == patch
     assert queue.answer(db, "tap-0001", patch, PAGE, "class", "scratch", "ben") == "stored"
@@ -62,7 +63,7 @@ def test_a_doubted_answer_is_asked_again_until_there_is_a_newer_one(db: Database
 def test_a_doubted_answer_is_no_repeat_for_agreement(db: Database) -> None:
     rows = db.execute("SELECT patch_id, id FROM labels").fetchall()
     add_doubts(db, [Doubt(patch, label, "suspicious") for patch, label in rows])
-    assert queue.claim_repeat(db, PAGE, "ben", 0.5) is None
+    assert queue.claim_repeat(db, PAGE, "ben", 0.5, [""]) is None
 
 
 def test_only_classes_behind_the_recipes_are_taken(make_model: MakeModel) -> None:
@@ -84,10 +85,10 @@ def test_a_device_judges_with_a_class_more(
     settings: Settings, plates: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     db = open_store(settings.device.data)
-    assert classes_in_use(db, settings.recipe) == list(CLASSES)
+    assert classes_in_use(db, Under(settings)) == list(CLASSES)
     file = wider_model(tmp_path / "m.onnx", plates, [*CLASSES, "Burn"])
     activate(db, file, settings, "test")
-    assert classes_in_use(db, settings.recipe) == [*CLASSES, "Burn"]
+    assert classes_in_use(db, Under(settings)) == [*CLASSES, "Burn"]
     assert isinstance(settings.camera.folder, FolderSource)
     summary = InspectionLoop(settings, lambda _event: None).run()
     assert summary.frames == 120

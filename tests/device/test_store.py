@@ -48,7 +48,7 @@ def test_a_new_store_is_durable_and_empty(tmp_path: Path) -> None:
     assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     assert db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
     assert in_force(db) == (0, None, 1, "", "")
-    assert waiting(db, 9, 54) == []
+    assert waiting(db, {"": (9, 54)}) == []
     assert len(labelled_patches(db).ids) == 0
     db.close()
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -162,7 +163,7 @@ def test_what_people_answer_counts_and_the_ground_truth_gives_the_rest(
         db = open_store(tmp_path / "demo/box-1")
         while (get_state(db, "loop") or {}).get("activity") != "stopped":  # the day goes on
             time.sleep(0.1)
-        add_label(db, waiting(db, 1, 3)[0].patch_id, "worse", "anna")
+        add_label(db, waiting(db, {"": (1, 3)})[0].patch_id, "worse", "anna")
         db.close()
 
     person = threading.Thread(target=answer_one)
@@ -176,6 +177,33 @@ def test_what_people_answer_counts_and_the_ground_truth_gives_the_rest(
     operators = [row[0] for row in db.execute("SELECT operator FROM labels")]
     db.close()
     assert sorted(operators) == ["anna"] + ["ground truth"] * 23
+
+
+def test_a_demo_that_is_ended_takes_its_pages_with_it(tmp_path: Path) -> None:
+    frames, data = some_folders(tmp_path / "frames"), tmp_path / "demo"
+    command = [
+        sys.executable,
+        "-m",
+        "millsight",
+        "demo",
+        "--frames",
+        str(frames),
+        "--data",
+        str(data),
+    ]
+    said = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said.append(line)
+            if "box-2: review page" in line:
+                break
+        process.terminate()
+    ports = [int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)", "".join(said))]
+    assert len(ports) == 2
+    for port in ports:
+        with socket.socket() as line_to_page:
+            assert line_to_page.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_only_a_demos_folder_is_replaced(tmp_path: Path) -> None:

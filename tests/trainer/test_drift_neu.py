@@ -34,9 +34,10 @@ class Judged:
         self.predicted, self.bins = judge(patches)
 
     def block(self, chosen: Ints, classes: int) -> tuple[Floats, Ints]:
+        """Of some images: looks added up, and how many have each class and score."""
         scores = np.zeros((classes, BINS), np.int64)
         np.add.at(scores, (self.predicted[chosen], self.bins[chosen] - LEAST_BIN), 1)
-        return self.looks[chosen].mean(axis=0), scores
+        return self.looks[chosen].sum(axis=0), scores
 
 
 def blurred(patches: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
@@ -63,12 +64,11 @@ def blocks_until_seen(
             if share == 1:  # the same images, changed
                 late = chosen
             a, b = usual.block(chosen[~new], classes), now.block(late, classes)
-            part = new.mean()
-            looks.append(b[0] if part == 1 else (1 - part) * a[0] + part * b[0])
+            looks.append((a[0] + b[0]) / BLOCK)
             scores.append(a[1] + b[1])
         else:
             one = usual.block(chosen, classes)
-            looks.append(one[0])
+            looks.append(one[0] / BLOCK)
             scores.append(one[1])
     all_looks, all_scores = np.stack(looks), np.stack(scores)
     reference = ScoreReference(all_scores[:288])

@@ -19,8 +19,9 @@ from sqlite_utils import Database
 
 from config.errors import UserError
 from config.settings import Exchange, Settings
+from device.exchange.acknowledgement import Acknowledgement, unseal
 from device.exchange.batch import APPLICATION_ID, LARGEST_BATCH, batch_name
-from device.exchange.push import Acknowledgement, push
+from device.exchange.push import push
 from device.locks import one_at_a_time
 from device.store import UNDONE, add_answer, add_label, labelled_patches, open_store
 from tests.filled import answer, device_settings, fill, last_answers, rows
@@ -31,7 +32,7 @@ from trainer.merge import merge
 
 def acknowledged(settings: Settings) -> Acknowledgement:
     path = Path(settings.exchange.url, "acknowledged", f"{settings.device.name}.json")
-    return Acknowledgement.model_validate_json(path.read_bytes())
+    return unseal(path.read_bytes(), None)
 
 
 def test_two_devices_over_one_exchange(tmp_path: Path) -> None:

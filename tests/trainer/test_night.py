@@ -84,7 +84,7 @@ def test_an_honest_night_publishes_and_the_next_is_compared_with_it(site: Settin
     assert isinstance(again, Idle)
     assert "has changed since the last night" in again.reason
     db = open_store(site.trainer.data)
-    assert in_force(db).model_id == first.model_id
+    assert in_force(db, "default").model_id == first.model_id
     assert [n.model_id for n in past_nights(db, "default")] == [first.model_id]
     store(db, *plates(9000, 8), "audit")
     store(db, *plates(9100, 4), "uncertain")
@@ -129,7 +129,7 @@ def test_a_model_that_is_not_good_enough_is_kept_back_and_the_champion_stays(
     assert not second.published
     assert [r.model for r in releases(site)] == [first.model_id]
     db = open_store(site.trainer.data)
-    assert in_force(db).model_id == first.model_id
+    assert in_force(db, "default").model_id == first.model_id
     assert db.execute("SELECT kind FROM events").fetchall() == [("model-kept",)]
     db.close()
     assert "Kept back" in second.report.read_text()

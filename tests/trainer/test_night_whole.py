@@ -62,7 +62,7 @@ def answer(settings: Settings, count: int, who: str = "anna") -> int:
     """Answer so many of the questions that wait, rightly; how many there were."""
     db = open_store(settings.device.data)
     asking = settings.asking
-    questions = waiting(db, asking.k, asking.cold_start)[:count]
+    questions = waiting(db, {"": (asking.k, asking.cold_start)})[:count]
     for question in questions:
         truth = truth_of(db, question.patch_id)
         assert truth is not None
@@ -94,7 +94,7 @@ def test_answers_go_up_a_model_comes_down_and_doubts_come_back(tmp_path: Path) -
     said = millsight("device", "sync", *with_config)
     db, theirs = open_store(settings.device.data), open_store(settings.trainer.data)
     in_use = in_force(db).model_id
-    assert in_use == in_force(theirs).model_id
+    assert in_use == in_force(theirs, "default").model_id
     assert f"{str(in_use)[:12]} in use" in said
 
     # Somebody who was asked again says something else: the patch comes back as a question.
@@ -102,20 +102,20 @@ def test_answers_go_up_a_model_comes_down_and_doubts_come_back(tmp_path: Path) -
     other = next(name for name in CLASSES if name != before)
     add_answer(db, patch, "class", other, "ben", repeat=True)
     asking = settings.asking
-    assert patch not in {q.patch_id for q in waiting(db, asking.k, asking.cold_start)}
+    assert patch not in {q.patch_id for q in waiting(db, {"": (asking.k, asking.cold_start)})}
     millsight("device", "sync", *with_config)
     assert "1 labels are disputed" in millsight("trainer", "night", *with_config)
     millsight("device", "sync", *with_config)
-    assert patch in {q.patch_id for q in waiting(db, asking.k, asking.cold_start)}
+    assert patch in {q.patch_id for q in waiting(db, {"": (asking.k, asking.cold_start)})}
     add_label(db, patch, other, "carla")
-    assert patch not in {q.patch_id for q in waiting(db, asking.k, asking.cold_start)}
+    assert patch not in {q.patch_id for q in waiting(db, {"": (asking.k, asking.cold_start)})}
     push(settings)
     done = run_night(settings)
     assert isinstance(done, Night)
     assert done.labels == 24
     assert not [f for f in done.findings if f.patch_id == patch and f.kind == "disputed"]
     push(settings)  # told of again or not, what was answered stays answered
-    assert patch not in {q.patch_id for q in waiting(db, asking.k, asking.cold_start)}
+    assert patch not in {q.patch_id for q in waiting(db, {"": (asking.k, asking.cold_start)})}
     for each in (db, theirs):
         each.close()
 
@@ -161,7 +161,7 @@ def test_a_night_that_stops_goes_on_where_it_was(tmp_path: Path) -> None:
     assert done.model_id == released.model
     assert [r.model for r in releases(settings)] == [done.model_id]
     db = open_store(settings.trainer.data)
-    assert in_force(db).model_id == done.model_id
+    assert in_force(db, "default").model_id == done.model_id
     assert len(past_nights(db, "default")) == 1
     db.close()
 
@@ -202,7 +202,7 @@ def test_every_label_counts_once_whenever_a_night_is_killed(tmp_path: Path, kill
             push(settings)
         killed_at(command, stage, rng.uniform(0, 1.5 * first.seconds[stage]))
         db = open_store(settings.trainer.data)
-        champion = in_force(db).model_id
+        champion = in_force(db, "default").model_id
         assert load_model(settings.trainer.data / "models" / f"{champion}.onnx").id == champion
         assert champion in {r.model for r in releases(settings)}
         db.close()

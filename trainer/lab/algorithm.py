@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from device.kls import Ints, fit_baselines, predicted_classes
 from device.patches import Patches
 from trainer.lab.candidates import Candidates
-from trainer.lab.learners import Fitted, Learner, OnStep, in_eight_orientations
+from trainer.lab.learners import Fitted, Learner, Lesson, OnStep, in_eight_orientations
 from trainer.lab.strategies import Strategy
 
 Labeller = Callable[[Ints], NDArray[np.int64]]
@@ -32,6 +33,9 @@ class Round:
     """Share of the asked patches that were more confident than their class's baseline."""
     asked_right: float | None
     """Share of the asked patches that the model before this training had predicted right."""
+    candidates: Callable[[], Candidates]
+    """What the next round chooses from; judged when first asked for, and only once. Only before
+    the next round is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,15 @@ def run(
     labelled = initial
     labels = labeller(initial)
     asked, above, right = np.empty(0, np.int64), None, None
+    judged: Callable[[], Candidates] | None = None
     for number, total in enumerate(settings.totals):
         unlabelled = np.setdiff1d(np.arange(len(pool)), labelled)
         if number:
             batch = min(total - len(labelled), len(unlabelled))
             if batch <= 0:
                 continue
-            candidates = candidates_of(learner, pool, unlabelled, labelled)
+            assert judged is not None
+            candidates = judged()
             picks = strategy.query(candidates, batch)
             asked = unlabelled[picks]
             answers = labeller(asked)
@@ -78,8 +84,9 @@ def run(
             labelled = np.concatenate([labelled, asked])
             labels = np.concatenate([labels, answers])
             unlabelled = np.setdiff1d(unlabelled, asked)
-        fitted = learner.fit(pool[labelled], labels, pool[unlabelled], on_step)
-        here = Round(number, labelled, labels, asked, fitted, above, right)
+        fitted = learner.fit(Lesson(pool[labelled], labels, pool[unlabelled]), on_step)
+        judged = cache(partial(candidates_of, learner, pool, unlabelled, labelled))
+        here = Round(number, labelled, labels, asked, fitted, above, right, judged)
         yield here
         if settings.stop is not None and settings.stop(here):
             return

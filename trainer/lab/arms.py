@@ -5,23 +5,33 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from device.kls import Ints
 from trainer.lab.consistency import Consistency, ConsistencyLearner
+from trainer.lab.guard import Guard, GuardedLearner
 from trainer.lab.handmade import HandmadeLearner
 from trainer.lab.learners import CLASSIFIERS, BestLearner, Learner, PaperLearner, PaperRecipe
 from trainer.lab.protocol import STEP_SHARE, LabData, Splits
+from trainer.memory import Memory
 from trainer.training import Training
 
-Recipe = Literal["paper", "best", "consistency", "handmade"]
-Schedule = Literal["paper", "half", "all", "best", "few", "scarce"]
+Recipe = Literal["paper", "best", "consistency", "guarded", "handmade"]
+Schedule = Literal["paper", "half", "all", "best", "few", "scarce", "lopsided", "starved", "wrong"]
 
 SHARES: dict[str, tuple[float, ...]] = {
     "best": (0.03, 0.06, 0.12, 0.24, 0.44),
     "few": (0.03, 0.06),
     "scarce": (0.01, 0.02, 0.03),
+    "lopsided": (0.03,),
+    "starved": (0.01,),
+    "wrong": (0.03,),
 }
 """Labelled share of all images at each training, where there is no validation set."""
+RARE = {"lopsided": 2, "starved": 1}
+"""Labels that one class has at these starts; the class is that of the seed."""
+WRONG = 0.1
+"""Share of the labels that are wrong at the `wrong` start."""
 LAST_SHARES = {"paper": 0.44, "half": 0.5}
 """Where the paper's schedules end, validation images counted: Table 4, and Tables 3 and 7."""
 
@@ -35,12 +45,14 @@ class Arm:
     strategy: str = "kls+quota"
     schedule: Schedule = "paper"
     """`paper`, `half`: the initial pool, then equal steps up to 44 or 50 %; `all`: all training
-    images at once; the others: the shares above, validation images in the pool."""
+    images at once; the others: the shares above, validation images in the pool. `lopsided`,
+    `starved` and `wrong` try what unlabelled patches do to labels that mislead."""
     trace: bool = False
-    """Whether loss and accuracy of every epoch are recorded (Fig. 8, 12)."""
+    """Whether loss and accuracy over the epochs are recorded (Fig. 8, 12)."""
     paper: PaperRecipe = field(default_factory=PaperRecipe)
     training: Training = field(default_factory=Training)
     consistency: Consistency = field(default_factory=Consistency)
+    guard: Guard = field(default_factory=Guard)
 
     @property
     def has_validation(self) -> bool:
@@ -62,9 +74,10 @@ class Arm:
             "paper": {"paper"},
             "best": {"training"},
             "consistency": {"training", "consistency"},
+            "guarded": {"training", "consistency", "guard"},
             "handmade": set(),
         }
-        for part in {"paper", "training", "consistency"} - used[self.recipe]:
+        for part in {"paper", "training", "consistency", "guard"} - used[self.recipe]:
             del own[part]
         return dict(json.loads(json.dumps(own)))
 
@@ -91,15 +104,34 @@ def pool_of(arm: Arm, data: LabData, splits: Splits, seed: int) -> tuple[Ints, I
         return splits.train, np.searchsorted(splits.train, first)
     pool = np.sort(np.concatenate([splits.train, splits.validation]))
     count = totals(arm, len(data.labels), splits)[0]
-    return pool, np.sort(np.random.default_rng([seed, 3]).permutation(len(pool))[:count])
+    drawn = np.random.default_rng([seed, 3]).permutation(len(pool))
+    if arm.schedule in RARE:
+        rare = data.labels[pool[drawn]] == seed % len(data.classes)
+        drawn = drawn[~rare | (np.cumsum(rare) <= RARE[arm.schedule])]
+    return pool, np.sort(drawn[:count])
 
 
-def make_learner(arm: Arm, classes: int, seed: int) -> Learner:
-    """An untrained learner."""
+def answers(arm: Arm, data: LabData, pool: Ints, seed: int) -> NDArray[np.int64]:
+    """What the labeller says of every patch of the pool; mostly the truth."""
+    labels = data.labels[pool]
+    if arm.schedule != "wrong":
+        return labels
+    rng = np.random.default_rng([seed, 5])
+    slips = rng.random(len(labels)) < WRONG
+    others = rng.integers(1, max(len(data.classes), 2), len(labels))
+    return np.where(slips, (labels + others) % len(data.classes), labels)
+
+
+def make_learner(arm: Arm, classes: int, seed: int, memory: Memory | None = None) -> Learner:
+    """An untrained learner; `memory` keeps trainings that several arms have in common."""
     if arm.recipe == "paper":
         return PaperLearner(CLASSIFIERS[arm.classifier], classes, seed, arm.paper)
     if arm.recipe == "best":
-        return BestLearner(classes, seed, arm.training)
+        return BestLearner(classes, seed, arm.training, memory)
     if arm.recipe == "consistency":
-        return ConsistencyLearner(classes, seed, arm.training, arm.consistency)
+        return ConsistencyLearner(classes, seed, arm.training, setting=arm.consistency)
+    if arm.recipe == "guarded":
+        return GuardedLearner(
+            classes, seed, arm.training, memory, setting=arm.consistency, guard=arm.guard
+        )
     return HandmadeLearner(arm.classifier, classes)

@@ -23,20 +23,29 @@ def arm_file(folder: Path, data: LabData, arm: Arm, seed: int) -> Path:
 
 
 def load_arm(folder: Path, data: LabData, arm: Arm, seed: int) -> dict[str, Any] | None:
-    """A finished result; None: there is none, or it is of other images or settings.
+    """A finished result, its own or what a longer or traced arm has of it; None: there is none, or
+    it is of other images or settings.
 
     Raises:
         UserError: the file is not a result.
     """
     path = arm_file(folder, data, arm, seed)
     if not path.is_file():
-        return _beginning(folder, data, arm, seed)
+        return _traced(folder, data, arm, seed) or _beginning(folder, data, arm, seed)
     try:
         result = json.loads(path.read_text())
         fits = result["data"] == data.digest and result["settings"] == arm.settings()
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a result of the laboratory; delete it") from error
     return result if fits else None
+
+
+def _traced(folder: Path, data: LabData, arm: Arm, seed: int) -> dict[str, Any] | None:
+    """The same arm with a trace, which changes nothing else."""
+    if arm.trace:
+        return None
+    traced = load_arm(folder, data, replace(arm, trace=True), seed)
+    return None if traced is None else traced | {"arm": arm.name, "settings": arm.settings()}
 
 
 def _beginning(folder: Path, data: LabData, arm: Arm, seed: int) -> dict[str, Any] | None:

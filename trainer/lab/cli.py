@@ -4,7 +4,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -31,8 +31,9 @@ def experiment(
     Parameters
     ----------
     name
-        table2, table3, table4, table5, table7, fig6, fig7, fig8, fig9, fig12, fig13, beyond, or
-        speed (time to 97.8 %, against plain training).
+        table2, table3, table4, table5, table7, fig6, fig7, fig8, fig9, fig12, fig13, beyond,
+        unlabelled (training with unlabelled patches), stopping, speed (time to 97.8 %, against
+        plain training), or everything: all but fig9 and speed, the most telling first.
     data
         Folder of class folders; any number of classes, images of any size.
     seeds
@@ -58,21 +59,23 @@ def experiment(
     numbers = parse_seeds(seeds)
     if json_file is not None and not json_file.resolve().parent.is_dir():
         raise UserError(f"{json_file}: its folder does not exist; make it, or name another file")
-    chosen = None if name in ALONE else find(name)
-    if chosen is None and finished:
+    chosen = {} if name in ALONE else find(name)
+    if name in ALONE and finished:
         raise UserError(f"{name} keeps no arms; run it without --finished")
     torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) - 1))
     console = Console(highlight=False, soft_wrap=True)
     images = load_folder(data)
     with training_bar(Console(stderr=True)) as on_step:
-        if chosen is not None:
+        told: dict[str, Any] = {}
+        for title, one in chosen.items():
             results = run_grid(
-                chosen.jobs, images, numbers, out, console, on_step, only_finished=finished
+                one.jobs, images, numbers, out, console, on_step, only_finished=finished
             )
-            told = write_report(name, chosen, results, len(images.labels), out, console)
-        elif name == "fig9":
+            report = write_report(title, one, results, len(images.labels), out, console)
+            told = report if len(chosen) == 1 else told | {title: report}
+        if name == "fig9":
             told = run_maps(images, numbers[0], out, lambda step: on_step(name, step))
-        else:
+        elif name == "speed":
             told = run_races(images, numbers, out, console, lambda step: on_step(name, step))
     if json_file is not None:
         json_file.write_text(json.dumps(told, indent=1) + "\n")

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from device.patches import Patches
 from trainer.augmentation import augment
-from trainer.lab.candidates import Judged
-from trainer.lab.learners import Fitted, OnStep, judge
+from trainer.lab.learners import BestLearner, Fitted, Lesson, OnStep
 from trainer.networks import Network
-from trainer.training import Training, copy_average, has_bfloat16, train
+from trainer.training import Training, copy_average, has_bfloat16
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,34 +85,16 @@ class UnlabelledLoss:
 
 
 @dataclass(slots=True)
-class ConsistencyLearner:
+class ConsistencyLearner(BestLearner):
     """The appliance's recipe with unlabelled patches beside the labelled ones."""
 
-    classes: int
-    seed: int
-    training: Training = field(default_factory=Training)
     setting: Consistency = field(default_factory=Consistency)
-    network: Network | None = None
     used_share: float = 0.0
     """Share of the unlabelled views of the last training whose pseudo-label counted."""
 
-    def fit(
-        self,
-        patches: Patches,
-        labels: NDArray[np.int64],
-        unlabelled: Patches,
-        on_step: OnStep | None = None,
-    ) -> Fitted:
+    def fit(self, lesson: Lesson, on_step: OnStep | None = None) -> Fitted:
         """See `Learner`."""
-        also = UnlabelledLoss(unlabelled, self.setting, self.training, self.seed)
-        trained = train(patches, labels, self.classes, self.training, self.seed, on_step, also=also)
-        if trained.stopped:
-            raise KeyboardInterrupt
-        self.network = trained.network
+        also = UnlabelledLoss(lesson.unlabelled, self.setting, self.training, self.seed)
+        fitted = self._train(lesson, on_step, also)
         self.used_share = also.used / max(also.offered, 1)
-        return Fitted(trained.steps, trained.seconds)
-
-    def judge(self, patches: Patches) -> Judged:
-        """See `Learner`."""
-        assert self.network is not None, "judges after its first training"
-        return judge(self.network, patches)
+        return fitted

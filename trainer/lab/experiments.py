@@ -1,12 +1,12 @@
 """What can be asked of the laboratory: each experiment's arms, tables and figures."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from config.errors import UserError
-from trainer.lab import paper, reports
-from trainer.lab.arms import Arm, Schedule
+from trainer.lab import beyond, paper, reports
+from trainer.lab.arms import Arm
 from trainer.lab.figures import accuracy_curves, epoch_curves
 from trainer.lab.learners import CLASSIFIERS
 from trainer.lab.milling import VARIANTS
@@ -18,20 +18,6 @@ PAPERS = ["kls+quota", "lc", "ms", "en", "rs"]
 CONTROLS = ["lc+quota", "ms+quota", "en+quota", "rs+quota", "kls"]
 """The same with and without the quota, which the paper does not compare."""
 MILLING = [*PAPERS[:4], "lc+quota", "rs"]
-BEYOND = {
-    "KLS": "kls+quota",
-    "RS": "rs",
-    "LC + quota": "lc+quota",
-    "KLS floored": "kls_floor+quota",
-    "reverse KLS": "reverse+quota",
-    "BADGE": "badge",
-    "BADGE + quota": "badge+quota",
-    "CoreSet": "coreset",
-    "TypiClust": "typiclust",
-    "KLS, second look": "kls+quota+again",
-    "MS + quota": "ms+quota",
-    "EN + quota": "en+quota",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +72,8 @@ def _milling_curves(results: Results) -> dict[str, Any]:
             for job in MILLING_JOBS
             if job[0] == variant and (curve := per_round(results.of(job), "accuracy"))
         }
-        title = f"Fig. 13 on {variant}"
-        figures[f"fig13-{variant}"] = accuracy_curves(curves, title)
+        if curves:
+            figures[f"fig13-{variant}"] = accuracy_curves(curves, f"Fig. 13 on {variant}")
     return figures
 
 
@@ -98,59 +84,13 @@ MILLING_JOBS: list[Job] = [
     for strategy in MILLING
 ]
 TRACES: dict[str, Job] = {
-    name.upper(): ("", Arm("paper", name, trace=True)) for name in ("gapc", "gmpc")
+    name.upper(): (job[0], replace(job[1], trace=True))
+    for name in ("gapc", "gmpc")
+    for job in reports.strategy_jobs(name, ["kls+quota"]).values()
 }
 MILLING_TRACES: dict[str, Job] = {
     "GAPC": ("milling-neu", Arm("paper", schedule="half", trace=True))
 }
-LONG_JOBS: dict[str, Job] = {
-    name: ("", Arm("best", strategy=BEYOND[name], schedule="best")) for name in ("KLS", "RS")
-}
-
-
-def _with_few_labels(schedule: Schedule) -> dict[str, Job]:
-    jobs: dict[str, Job] = {
-        name: ("", Arm("best", strategy=strategy, schedule=schedule))
-        for name, strategy in BEYOND.items()
-    }
-    unlabelled: Job = ("", Arm("consistency", schedule=schedule))
-    return jobs | {"KLS with unlabelled patches": unlabelled}
-
-
-SCARCE_JOBS = _with_few_labels("scarce")
-FEW_JOBS = _with_few_labels("few")
-RIVALS: dict[str, Job] = {
-    "HOG + LBP, KLS": ("", Arm("handmade", "hog+lbp", schedule="best")),
-    "HOG + LBP, RS": ("", Arm("handmade", "hog+lbp", "rs", schedule="best")),
-}
-PAPER_KLS: dict[str, Job] = {"GAPC, paper's recipe": ("", Arm("paper"))}
-
-
-def _beyond_tables(results: Results, images: int) -> list[Table]:
-    own = {"millsight's recipe": LONG_JOBS["KLS"]}
-    return [
-        reports.accuracy_over_labels(
-            results, LONG_JOBS | RIVALS, "Accuracy against labels: millsight's recipe and a rival"
-        ),
-        reports.accuracy_over_labels(results, FEW_JOBS, "Which questions, few labels", "few"),
-        reports.accuracy_over_labels(
-            results, SCARCE_JOBS, "Which questions, hardly any labels", "scarce"
-        ),
-        reports.stopping(results, PAPER_KLS | own, images),
-        reports.weaknesses(results, PAPER_KLS | own),
-    ]
-
-
-def _beyond_figures(results: Results) -> dict[str, Any]:
-    curves = {
-        name: curve
-        for name, job in (LONG_JOBS | RIVALS | PAPER_KLS).items()
-        if (curve := per_round(results.of(job), "accuracy"))
-    }
-    title = "Accuracy against labels"
-    return {"beyond": accuracy_curves(curves, title, {"GAPC, paper's recipe": {44.0: 97.8}}, 80)}
-
-
 EXPERIMENTS: dict[str, Experiment] = {
     "table2": Experiment(
         "Supervised training of six classifiers",
@@ -173,7 +113,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "table5": Experiment(
         "Whole methods",
-        [*PAPER_KLS.values(), ("", Arm("paper", schedule="all")), LONG_JOBS["KLS"]],
+        [("", Arm("paper")), ("", Arm("paper", schedule="all")), beyond.LONG_JOBS["KLS"]],
         lambda results, _: reports.table_5(results),
     ),
     "table7": Experiment(
@@ -200,31 +140,38 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "beyond": Experiment(
         "Beyond the paper",
-        [
-            *LONG_JOBS.values(),
-            *PAPER_KLS.values(),
-            *SCARCE_JOBS.values(),
-            *FEW_JOBS.values(),
-            *RIVALS.values(),
-        ],
-        _beyond_tables,
-        _beyond_figures,
+        beyond.JOBS,
+        beyond.tables,
+        beyond.figures,
     ),
+    "unlabelled": Experiment(
+        "Training with unlabelled patches",
+        beyond.UNLABELLED_JOBS,
+        beyond.unlabelled_tables,
+    ),
+    "stopping": Experiment("When to stop asking", beyond.STOPPING_JOBS, beyond.stopping_tables),
 }
 """By the name that the command takes; `fig9` and `speed` train one model of their own instead."""
 
 
-def find(name: str) -> Experiment:
-    """The experiment of this name.
+def find(name: str) -> dict[str, Experiment]:
+    """The experiment of this name, or all in order of `EVERYTHING`.
 
     Raises:
         UserError: there is none.
     """
+    if name == "everything":
+        return {one: EXPERIMENTS[one] for one in EVERYTHING}
     if name not in EXPERIMENTS:
-        known = ", ".join([*EXPERIMENTS, *ALONE])
+        known = ", ".join([*EXPERIMENTS, *ALONE, "everything"])
         raise UserError(f"no experiment {name!r}; there are {known}")
-    return EXPERIMENTS[name]
+    return {name: EXPERIMENTS[name]}
 
 
+EVERYTHING = (
+    "stopping", "unlabelled", "beyond", "fig6", "table2", "table5", "table3", "table4", "fig8",
+    "table7", "fig12", "fig13", "fig7",
+)  # fmt: skip
+"""The order in which a grid that may be stopped tells the most; they share many arms."""
 ALONE = ("fig9", "speed")
 """Experiments without a grid."""

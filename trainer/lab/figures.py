@@ -72,7 +72,7 @@ def epoch_curves(traces: Mapping[str, list[dict[str, float]]], title: str) -> An
     """Loss and accuracy over epochs, one seed a curve (Fig. 8 and 12 of the paper)."""
     figure, (left, right) = new_figure(columns=2, width=9)
     for number, (name, trace) in enumerate(traces.items()):
-        colour, epochs = COLOURS[number % len(COLOURS)], np.arange(1, len(trace) + 1)
+        colour, epochs = COLOURS[number % len(COLOURS)], running_epochs(trace)
         for key, style, label in (
             ("loss", ":", "training"),
             ("validation_loss", "-", "validation"),
@@ -89,6 +89,17 @@ def epoch_curves(traces: Mapping[str, list[dict[str, float]]], title: str) -> An
         left.legend(frameon=False, fontsize=8)
         right.legend(frameon=False, fontsize=8)
     return figure
+
+
+def running_epochs(trace: list[dict[str, float]]) -> list[float]:
+    """Epochs over all rounds; in a trace they begin again with every round."""
+    done, last, running = 0.0, 0.0, []
+    for point in trace:
+        if point["epoch"] <= last:
+            done += last
+        last = point["epoch"]
+        running.append(done + last)
+    return running
 
 
 def heat_maps(patches: NDArray[np.uint8], maps: NDArray[np.float32], titles: list[str]) -> Any:

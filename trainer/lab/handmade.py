@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from config.errors import UserError
 from device.patches import Patches
 from trainer.lab.candidates import Judged
-from trainer.lab.learners import Fitted, OnStep
+from trainer.lab.learners import Fitted, Lesson, OnStep
 
 FEATURES = ("hog", "lbp")
 RINGS = ((8, 1), (16, 2), (24, 3))
@@ -33,30 +33,30 @@ class HandmadeLearner:
             raise UserError(f"no hand-made features {name!r}; there are hog, lbp, hog+lbp")
         self._classes = classes
         self._model: Any = None
+        self._known = np.empty(0, np.int64)
 
-    def fit(
-        self,
-        patches: Patches,
-        labels: NDArray[np.int64],
-        _unlabelled: Patches,
-        _on_step: OnStep | None = None,
-    ) -> Fitted:
+    def fit(self, lesson: Lesson, _on_step: OnStep | None = None) -> Fitted:
         """See `Learner`; there are no steps."""
         from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
         from sklearn.pipeline import make_pipeline  # noqa: PLC0415
         from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
 
         began = time.monotonic()
+        self._known = np.unique(lesson.labels)
+        if len(self._known) == 1:  # nothing to tell apart yet
+            return Fitted(0, 0.0)
         self._model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-        self._model.fit(self._features(patches), labels)
+        self._model.fit(self._features(lesson.patches), lesson.labels)
         return Fitted(0, time.monotonic() - began)
 
     def judge(self, patches: Patches) -> Judged:
         """See `Learner`. A class without a label has probability 0."""
         features = self._features(patches)
         log_p = np.full((len(patches), self._classes), -np.inf)
-        if len(patches):
-            log_p[:, self._model[-1].classes_] = self._model.predict_log_proba(features)
+        if len(self._known) == 1:
+            log_p[:, self._known] = 0
+        elif len(patches):
+            log_p[:, self._known] = self._model.predict_log_proba(features)
         return Judged(log_p, features)
 
     def _features(self, patches: Patches) -> NDArray[np.float32]:

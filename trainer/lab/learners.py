@@ -17,8 +17,17 @@ from device.kls import Floats
 from device.patches import Patches
 from trainer.augmentation import augment
 from trainer.lab.candidates import Judged
+from trainer.memory import Memory, run_key
 from trainer.networks import Kind, Network, make_network
-from trainer.training import Progress, Trained, Training, has_bfloat16, keep_large_buffers, train
+from trainer.training import (
+    AlsoLoss,
+    Progress,
+    Trained,
+    Training,
+    has_bfloat16,
+    keep_large_buffers,
+    train,
+)
 
 OnStep = Callable[[Progress], bool | None]
 
@@ -31,18 +40,23 @@ class Fitted:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What there is to learn from."""
+
+    patches: Patches
+    """Labelled patches, uint8 [N, s, s]."""
+    labels: NDArray[np.int64]
+    """int64 [N]."""
+    unlabelled: Patches
+    """All others of the pool, uint8 [M, s, s]; most learners ignore them."""
+
+
 class Learner(Protocol):
     """A classifier that can be trained again and again."""
 
-    def fit(
-        self,
-        patches: Patches,
-        labels: NDArray[np.int64],
-        unlabelled: Patches,
-        on_step: OnStep | None = None,
-        /,
-    ) -> Fitted:
-        """Train on labelled patches, uint8 [N, s, s]; most learners ignore the unlabelled."""
+    def fit(self, lesson: Lesson, on_step: OnStep | None = None, /) -> Fitted:
+        """Train; where the weights of the training before are kept depends on the recipe."""
         ...
 
     def judge(self, patches: Patches) -> Judged:
@@ -97,8 +111,21 @@ class PaperRecipe:
         return self.epochs * math.ceil(patches / self.batch)
 
 
+@dataclass(slots=True, kw_only=True)
+class NetworkLearner:
+    """What all learners with a network have in common."""
+
+    network: Network | None = None
+    """None before the first training."""
+
+    def judge(self, patches: Patches) -> Judged:
+        """See `Learner`."""
+        assert self.network is not None, "judges after its first training"
+        return judge(self.network, patches)
+
+
 @dataclass(slots=True)
-class PaperLearner:
+class PaperLearner(NetworkLearner):
     """One of the paper's classifiers with the paper's training; keeps its weights in between."""
 
     classifier: Classifier
@@ -107,17 +134,11 @@ class PaperLearner:
     recipe: PaperRecipe = field(default_factory=PaperRecipe)
     on_epoch: Callable[[int, float], None] | None = None
     """Told of every epoch of a round: its number from 0 and its mean training loss."""
-    network: Network | None = None
     _rounds: int = 0
 
-    def fit(
-        self,
-        patches: Patches,
-        labels: NDArray[np.int64],
-        _unlabelled: Patches,
-        on_step: OnStep | None = None,
-    ) -> Fitted:
+    def fit(self, lesson: Lesson, on_step: OnStep | None = None) -> Fitted:
         """See `Learner`."""
+        patches = lesson.patches
         keep_large_buffers()
         began = time.monotonic()
         rng = np.random.default_rng([self.seed, self._rounds])
@@ -130,7 +151,7 @@ class PaperLearner:
         optimiser = torch.optim.SGD(
             network.parameters(), self.recipe.rate, momentum=self.recipe.momentum
         )
-        targets, half = torch.from_numpy(labels), has_bfloat16()
+        targets, half = torch.from_numpy(lesson.labels), has_bfloat16()
         step, steps = 0, self.recipe.steps(len(patches))
         for epoch in range(self.recipe.epochs):
             optimiser.param_groups[0]["lr"] = self.recipe.rate_at(epoch)
@@ -154,56 +175,46 @@ class PaperLearner:
         network.eval()
         return Fitted(step, time.monotonic() - began)
 
-    def judge(self, patches: Patches) -> Judged:
-        """See `Learner`."""
-        assert self.network is not None, "judges after its first training"
-        return judge(self.network, patches)
-
     def _views(self, patches: Patches, rng: np.random.Generator) -> torch.Tensor:
         if not self.classifier.augmented:
             return torch.from_numpy(patches)
         return torch.from_numpy(np.stack([augment(patch, rng, 0.1, 0) for patch in patches]))
 
 
-MOST_REMEMBERED = 8
-_TRAINED: dict[tuple[bytes, int, Training, int], Trained] = {}
-"""The last trainings from scratch: all arms of a seed begin with the same one."""
-
-
 @dataclass(slots=True)
-class BestLearner:
+class BestLearner(NetworkLearner):
     """The appliance's recipe: from scratch every time (docs/training.md)."""
 
     classes: int
     seed: int
     training: Training = field(default_factory=Training)
-    network: Network | None = None
+    memory: Memory | None = None
+    """Finished trainings; what was trained on exactly the same before is taken from there."""
 
-    def fit(
-        self,
-        patches: Patches,
-        labels: NDArray[np.int64],
-        _unlabelled: Patches,
-        on_step: OnStep | None = None,
+    def fit(self, lesson: Lesson, on_step: OnStep | None = None) -> Fitted:
+        """See `Learner`."""
+        ids = [hashlib.sha256(patch.tobytes()).hexdigest() for patch in lesson.patches]
+        key = run_key(ids, lesson.labels, self.classes, self.training, self.seed)
+        known = self.memory.recall(key, self.training, self.classes) if self.memory else None
+        if known is not None:
+            self.network = known.network
+            return Fitted(known.steps, known.seconds)
+        fitted = self._train(lesson, on_step)
+        if self.memory is not None and self.network is not None:
+            trained = Trained(self.network, fitted.steps, stopped=False, seconds=fitted.seconds)
+            self.memory.keep(key, trained)
+        return fitted
+
+    def _train(
+        self, lesson: Lesson, on_step: OnStep | None, also: AlsoLoss | None = None
     ) -> Fitted:
-        """See `Learner`; what was trained on exactly the same before is taken from memory."""
-        seen = hashlib.sha256(patches.tobytes() + labels.tobytes()).digest()
-        key = (seen, self.classes, self.training, self.seed)
-        if key not in _TRAINED:
-            done = train(patches, labels, self.classes, self.training, self.seed, on_step)
-            if done.stopped:
-                raise KeyboardInterrupt
-            _TRAINED[key] = done
-            while len(_TRAINED) > MOST_REMEMBERED:
-                del _TRAINED[next(iter(_TRAINED))]
-        trained = _TRAINED[key]
+        """Train in any case. Raises KeyboardInterrupt if it was stopped."""
+        labelled = lesson.patches, lesson.labels
+        trained = train(*labelled, self.classes, self.training, self.seed, on_step, also=also)
+        if trained.stopped:
+            raise KeyboardInterrupt
         self.network = trained.network
         return Fitted(trained.steps, trained.seconds)
-
-    def judge(self, patches: Patches) -> Judged:
-        """See `Learner`."""
-        assert self.network is not None, "judges after its first training"
-        return judge(self.network, patches)
 
 
 def new_network(classifier: Classifier, classes: int, recipe: PaperRecipe) -> Network:
@@ -222,12 +233,14 @@ def new_network(classifier: Classifier, classes: int, recipe: PaperRecipe) -> Ne
 @torch.inference_mode()
 def judge(network: Network, patches: Patches, batch: int = 64) -> Judged:
     """What a network says of patches, uint8 [N, s, s]; in single precision, dropout off."""
+    training = network.training
     network.eval()
     log_p, features = [], []
     for start in range(0, len(patches), batch):
         outputs = network(torch.from_numpy(patches[start : start + batch]))
         log_p.append(F.log_softmax(outputs.logits.double(), dim=1).numpy())
         features.append(outputs.features.float().numpy())
+    network.train(training)
     if not log_p:
         classes, width = network.dense.out_features, network.dense.in_features
         return Judged(np.empty((0, classes)), np.empty((0, width), np.float32))
@@ -235,8 +248,8 @@ def judge(network: Network, patches: Patches, batch: int = 64) -> Judged:
 
 
 def in_eight_orientations(learner: Learner, patches: Patches) -> Floats:
-    """Log of the mean probability over the flips and quarter turns: float64 [N, C]."""
+    """Log-probabilities of patches in each of the flips and quarter turns: float64 [8, N, C]."""
     flipped = (patches, patches[:, :, ::-1])
     views = [np.rot90(side, turn, (1, 2)) for side in flipped for turn in range(4)]
     judged = [learner.judge(np.ascontiguousarray(view)).log_probabilities for view in views]
-    return np.asarray(np.logaddexp.reduce(judged, axis=0) - math.log(len(views)))
+    return np.stack(judged)

@@ -5,6 +5,7 @@ from functools import partial
 from trainer.lab import paper
 from trainer.lab.arms import SHARES, Arm, Schedule
 from trainer.lab.learners import CLASSIFIERS
+from trainer.lab.protocol import TEST_SHARE
 from trainer.lab.results import Job, Results, at_round, at_share, collect, share_to_reach
 from trainer.lab.stopping import RULES, apply
 from trainer.lab.tables import Cell, Table
@@ -135,20 +136,24 @@ def accuracy_over_labels(
     results: Results,
     jobs: dict[str, Job],
     title: str,
+    images: int,
     schedule: Schedule = "best",
 ) -> Table:
-    """Accuracy at each share of a schedule without a validation set."""
-    shares = SHARES[schedule]
-    rows = {
-        name: [
-            Cell(collect(results.of(job), partial(at_share, share=s, figure="accuracy")), places=2)
-            for s in shares
+    """Accuracy at each share of a schedule without a validation set, of so many images in all."""
+    shares, test = SHARES[schedule], round(TEST_SHARE * images)
+    rows = {}
+    for name, job in jobs.items():
+        found = [
+            collect(results.of(job), partial(at_share, share=share, figure="accuracy"))
+            for share in shares
         ]
-        for name, job in jobs.items()
-    }
+        rows[name] = [Cell(values, places=2, images=test) for values in found]
     seeds = {name: len(results.of(job)) for name, job in jobs.items()}
     columns = [f"{100 * share:.0f} %" for share in shares]
-    note = "Accuracy in % against the share of all images labelled, every label counted."
+    note = (
+        "Accuracy in % against the share of all images labelled, every label counted: mean ± "
+        "standard deviation over seeds, [95 % interval of all their test images together]."
+    )
     return Table(title, columns, rows, seeds, note)
 
 

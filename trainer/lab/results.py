@@ -37,7 +37,8 @@ def at_share(run: Run, share: float, figure: str) -> float | None:
 
 def at_round(run: Run, number: int, figure: str) -> float | None:
     """A figure of a round by its number; None: the round does not have it."""
-    value = run["rounds"][number].get(figure)
+    rounds = run["rounds"]
+    value = rounds[number].get(figure) if number < len(rounds) else None
     return None if value is None else float(value)
 
 

@@ -10,14 +10,18 @@ from numpy.typing import NDArray
 
 from device.kls import Ints, predicted_classes
 from device.statistics import cohen_kappa
-from trainer.lab.algorithm import Round, Settings, candidates_of, run
-from trainer.lab.arms import Arm, make_learner, pool_of, totals
+from trainer.lab.algorithm import Round, Settings, run
+from trainer.lab.arms import Arm, answers, make_learner, pool_of, totals
+from trainer.lab.candidates import averaged
 from trainer.lab.consistency import ConsistencyLearner
+from trainer.lab.guard import GuardedLearner
 from trainer.lab.handmade import HandmadeLearner
-from trainer.lab.learners import Learner, PaperLearner, in_eight_orientations
+from trainer.lab.learners import Learner, PaperLearner, in_eight_orientations, judge
 from trainer.lab.metrics import evaluate
 from trainer.lab.protocol import STEP_SHARE, LabData, Splits, make_splits
 from trainer.lab.strategies import make_strategy
+from trainer.memory import Memory
+from trainer.networks import Network
 from trainer.training import Progress
 
 SECOND_LOOK_SHARE = 0.2
@@ -25,10 +29,19 @@ SECOND_LOOK_SHARE = 0.2
 SMALL_VALIDATION = 60
 """Images of the small validation set that a stopping rule may be based on."""
 
+TRACED = 5
+"""Epochs between two points of a trace: looking costs as much as learning."""
+
 OnArm = Callable[[str, Progress], bool | None]
 
 
-def run_arm(arm: Arm, data: LabData, seed: int, on_arm: OnArm | None = None) -> dict[str, Any]:
+def run_arm(
+    arm: Arm,
+    data: LabData,
+    seed: int,
+    on_arm: OnArm | None = None,
+    memory: Memory | None = None,
+) -> dict[str, Any]:
     """Figures of every round of an arm, and how long it took, as a JSON-able dictionary.
 
     `share` counts every label over all images: the paper's schedules have a labelled validation
@@ -37,7 +50,8 @@ def run_arm(arm: Arm, data: LabData, seed: int, on_arm: OnArm | None = None) -> 
     began = time.monotonic()
     splits = make_splits(data, seed)
     pool, initial = pool_of(arm, data, splits, seed)
-    learner = make_learner(arm, len(data.classes), seed)
+    labels = answers(arm, data, pool, seed)
+    learner = make_learner(arm, len(data.classes), seed, memory)
     traces: list[dict[str, float]] = []
     if arm.trace and isinstance(learner, PaperLearner):
         learner.on_epoch = _tracer(learner, data, splits, traces)
@@ -46,29 +60,36 @@ def run_arm(arm: Arm, data: LabData, seed: int, on_arm: OnArm | None = None) -> 
     algorithm = run(
         data.patches[pool],
         initial,
-        lambda chosen: data.labels[pool[chosen]],
+        lambda chosen: labels[chosen],
         make_strategy(arm.strategy, seed),
         learner,
         Settings(totals(arm, len(data.labels), splits)),
         step,
     )
+    told = arm.strategy == "kls+quota" and arm.schedule != "scarce"  # of whom a table tells more
     rounds: list[dict[str, Any]] = []
     before: Ints | None = None
     for here in algorithm:
-        figures, before = examine(arm, learner, data, splits, here, before)
-        if arm.strategy == "kls+quota" and arm.schedule != "all":
-            figures["overlap_lc"] = _overlap(
-                learner, data.patches[pool], here, round(STEP_SHARE * len(data.labels))
-            )
+        figures, before = examine(arm, learner, data, splits, here, before, again=told)
+        if told and arm.schedule != "all":
+            figures["overlap_lc"] = _overlap(here, round(STEP_SHARE * len(data.labels)))
         rounds.append(figures)
     result: dict[str, Any] = {"rounds": rounds, "seconds": round(time.monotonic() - began, 1)}
     return result | ({"trace": traces} if traces else {})
 
 
 def examine(
-    arm: Arm, learner: Learner, data: LabData, splits: Splits, here: Round, before: Ints | None
+    arm: Arm,
+    learner: Learner,
+    data: LabData,
+    splits: Splits,
+    here: Round,
+    before: Ints | None,
+    *,
+    again: bool = False,
 ) -> tuple[dict[str, Any], Ints]:
-    """Figures of a round, and the predictions on the stop set, to compare the next with."""
+    """Figures of a round, and the predictions on the stop set, to compare the next with; with a
+    second look at the test images if they are to be judged `again`."""
     classes = len(data.classes)
     labels = data.labels[splits.test]
     judged = learner.judge(data.patches[splits.test])
@@ -84,17 +105,14 @@ def examine(
         "asked_right": here.asked_right,
         "second_look": None,
     }
-    if not isinstance(learner, HandmadeLearner):  # whose features are slow
+    if again and not isinstance(learner, HandmadeLearner):  # whose features are slow
         figures["second_look"] = second_look(
             learner, data.patches[splits.test], labels, judged.log_probabilities
         )
     if isinstance(learner, ConsistencyLearner):
-        figures["pseudo_labels_used"] = round(learner.used_share, 4)
-        rest = data.patches[splits.train]
-        log_p = learner.judge(rest).log_probabilities
-        sure = np.exp(log_p.max(axis=1)) >= learner.setting.confidence
-        right = predicted_classes(log_p) == data.labels[splits.train]
-        figures["pseudo_labels_right"] = float(right[sure].mean()) if sure.any() else None
+        figures |= _pseudo_labels(learner, data, splits)
+    if isinstance(learner, GuardedLearner):
+        figures |= _guarded(learner, data, splits)
     stop = predicted_classes(learner.judge(data.patches[splits.validation]).log_probabilities)
     hits = stop == data.labels[splits.validation]
     small = np.random.default_rng(0).permutation(len(hits))[:SMALL_VALIDATION]
@@ -102,6 +120,36 @@ def examine(
     figures["small_validation_accuracy"] = round(float(hits[small].mean()), 6)
     figures["agreement"] = None if before is None else _agreement(before, stop)
     return figures, stop
+
+
+def _pseudo_labels(learner: ConsistencyLearner, data: LabData, splits: Splits) -> dict[str, Any]:
+    log_p = learner.judge(data.patches[splits.train]).log_probabilities
+    sure = np.exp(log_p.max(axis=1)) >= learner.setting.confidence
+    right = predicted_classes(log_p) == data.labels[splits.train]
+    return {
+        "pseudo_labels_used": round(learner.used_share, 4),
+        "pseudo_labels_right": float(right[sure].mean()) if sure.any() else None,
+    }
+
+
+def _guarded(learner: GuardedLearner, data: LabData, splits: Splits) -> dict[str, Any]:
+    """Test accuracy of both networks, and what the guard saw."""
+    assert learner.plain is not None
+    assert learner.also is not None
+    assert learner.parted is not None
+    reason = learner.parted.reason(learner.guard)
+    patches, labels = data.patches[splits.test], data.labels[splits.test]
+
+    def accuracy(network: Network) -> float:
+        return round(float((judge(network, patches).predicted == labels).mean()), 6)
+
+    return {
+        "plain_accuracy": accuracy(learner.plain),
+        "unlabelled_accuracy": accuracy(learner.also),
+        "refused": reason is not None,
+        "reason": reason,
+        **asdict(learner.parted),
+    }
 
 
 def _agreement(before: Ints, after: Ints) -> float:
@@ -120,16 +168,15 @@ def second_look(
     count = round(SECOND_LOOK_SHARE * len(patches))
     unsure = np.argsort(log_p.max(axis=1), kind="stable")[:count]
     final = predicted_classes(log_p)
-    final[unsure] = predicted_classes(in_eight_orientations(learner, patches[unsure]))
+    final[unsure] = predicted_classes(averaged(in_eight_orientations(learner, patches[unsure])))
     return round(float((final == labels).mean()), 6)
 
 
-def _overlap(learner: Learner, pool: NDArray[np.uint8], here: Round, batch: int) -> float | None:
+def _overlap(here: Round, batch: int) -> float | None:
     """Share of what KLS with the quota would ask now that LC with the quota would ask too."""
-    unlabelled = np.setdiff1d(np.arange(len(pool)), here.labelled)
-    if len(unlabelled) < batch:
+    candidates = here.candidates()
+    if len(candidates) < batch:
         return None
-    candidates = candidates_of(learner, pool, unlabelled, here.labelled)
     kls, lc = (make_strategy(name).query(candidates, batch) for name in ("kls+quota", "lc+quota"))
     return round(len(np.intersect1d(kls, lc)) / batch, 4)
 
@@ -137,13 +184,16 @@ def _overlap(learner: Learner, pool: NDArray[np.uint8], here: Round, batch: int)
 def _tracer(
     learner: PaperLearner, data: LabData, splits: Splits, traces: list[dict[str, float]]
 ) -> Callable[[int, float], None]:
-    """Adds loss and accuracy on training and validation images after every epoch."""
+    """Adds training loss, and loss and accuracy on validation images, after every TRACED epochs."""
 
-    def on_epoch(_: int, loss: float) -> None:
+    def on_epoch(epoch: int, loss: float) -> None:
+        if (epoch + 1) % TRACED and epoch + 1 != learner.recipe.epochs:
+            return
         log_p = learner.judge(data.patches[splits.validation]).log_probabilities
         labels = data.labels[splits.validation]
         own = float(-log_p[np.arange(len(labels)), labels].mean())
         right = float((predicted_classes(log_p) == labels).mean())
-        traces.append({"loss": loss, "validation_loss": own, "validation_accuracy": right})
+        point = {"loss": loss, "validation_loss": own, "validation_accuracy": right}
+        traces.append({"epoch": epoch + 1, **point})
 
     return on_epoch

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -55,28 +56,31 @@ def race(data: LabData, seed: int, on_step: OnStep | None = None) -> dict[str, A
         log_p = judge(network, data.patches[test]).log_probabilities
         return float((log_p.argmax(axis=1) == data.labels[test]).mean())
 
-    arguments = (data.patches[train], data.labels[train], classes, seed, accuracy, on_step)
-    ours = _ours(*arguments)
-    patience = PATIENCE * ours["last"]["processor_s"]
-    return {"ours": ours, "plain": _plain(*arguments, patience), "goal": GOAL, "seed": seed}
+    course = Course(data.patches[train], data.labels[train], classes, seed, accuracy, on_step)
+    ours = _ours(course)
+    plain = _plain(course, PATIENCE * ours["last"]["processor_s"])
+    return {"ours": ours, "plain": plain, "goal": GOAL, "seed": seed}
 
 
-Look = Callable[[Network], float]
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What both run over."""
+
+    patches: Patches
+    labels: NDArray[np.int64]
+    classes: int
+    seed: int
+    accuracy: Callable[[Network], float]
+    """On the test images."""
+    on_step: OnStep | None
 
 
-def _plain(
-    patches: Patches,
-    labels: NDArray[np.int64],
-    classes: int,
-    seed: int,
-    accuracy: Look,
-    on_step: OnStep | None,
-    patience: float,
-) -> dict[str, Any]:
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
+def _plain(course: Course, patience: float) -> dict[str, Any]:
+    torch.manual_seed(course.seed)
+    rng = np.random.default_rng(course.seed)
+    patches, labels = course.patches, course.labels
     recipe = PaperRecipe(epochs=MOST_EPOCHS)
-    network = new_network(CLASSIFIERS["gapc"], classes, recipe)
+    network = new_network(CLASSIFIERS["gapc"], course.classes, recipe)
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     optimiser = torch.optim.SGD(network.parameters(), recipe.rate, momentum=recipe.momentum)
     images, targets = torch.from_numpy(patches).float(), torch.from_numpy(labels)
@@ -92,41 +96,34 @@ def _plain(
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             step += 1
-            if on_step is not None:
-                on_step(Progress(step, recipe.steps(len(patches)), loss.item()))
+            if course.on_step is not None:
+                course.on_step(Progress(step, recipe.steps(len(patches)), loss.item()))
             if step % EVERY == 0:
                 clock.stop()
-                curve.append(_point(step, clock, accuracy(network)))
+                curve.append(_point(step, clock, course.accuracy(network)))
                 if curve[-1]["accuracy"] >= GOAL or clock.processor >= patience:
                     return _told(curve)
                 clock.start()
     return _told(curve)
 
 
-def _ours(
-    patches: Patches,
-    labels: NDArray[np.int64],
-    classes: int,
-    seed: int,
-    accuracy: Look,
-    on_step: OnStep | None,
-) -> dict[str, Any]:
+def _ours(course: Course) -> dict[str, Any]:
     keep_large_buffers()
-    torch.manual_seed(seed)
-    training = Training()
-    network = make_network(training.network, classes, training.dropout)
-    snapshot = make_network(training.network, classes, training.dropout)
+    torch.manual_seed(course.seed)
+    training, patches = Training(), course.patches
+    network = make_network(training.network, course.classes, training.dropout)
+    snapshot = make_network(training.network, course.classes, training.dropout)
     average = [torch.zeros_like(p) for p in network.parameters()]
-    rng = np.random.default_rng([seed, 0])
+    rng = np.random.default_rng([course.seed, 0])
     clock, curve = Clock(), []
-    losses = optimise(network, average, patches, labels, training, rng)
+    losses = optimise(network, average, patches, course.labels, training, rng)
     for step, loss in enumerate(losses, 1):
-        if on_step is not None:
-            on_step(Progress(step, training.steps(len(patches)), loss))
+        if course.on_step is not None:
+            course.on_step(Progress(step, training.steps(len(patches)), loss))
         if step % EVERY == 0:
             clock.stop()
             copy_average(snapshot, average, 1 - training.averaging**step)
-            curve.append(_point(step, clock, accuracy(snapshot)))
+            curve.append(_point(step, clock, course.accuracy(snapshot)))
             if curve[-1]["accuracy"] >= GOAL:
                 break
             clock.start()

@@ -16,7 +16,7 @@ import numpy as np
 from config.errors import UserError
 from device.kls import Ints
 from device.selection import StreamTopK
-from trainer.lab.candidates import Candidates, Judged
+from trainer.lab.candidates import Candidates, Judged, averaged
 from trainer.lab.diversity import Badge, CoreSet, TypiClust
 from trainer.lab.utilities import UTILITIES, Utility
 
@@ -91,11 +91,9 @@ class SecondLook:
 
     def query(self, candidates: Candidates, batch_size: int) -> Ints:
         """See `Strategy`. Raises ValueError if the candidates cannot be looked at again."""
-        if candidates.look_again is None:
-            raise ValueError("a second look needs Candidates.look_again")
         first = self.inner.query(candidates, SECOND_LOOKS * batch_size)
         again = candidates.unlabelled.part(first)
-        seen = Judged(candidates.look_again(first), again.features)
+        seen = Judged(averaged(candidates.views(first)), again.features)
         return first[self.inner.query(Candidates(seen, candidates.labelled), batch_size)]
 
 

@@ -1,7 +1,8 @@
 """How unsure a model is of each candidate: utilities in scikit-activeml's sense, higher = ask.
 
-The paper's four (KLS, LC, MS, EN) and two variants of KLS. All take log-probabilities in float64,
-so that two patches the model is nearly certain of are still told apart.
+The paper's four (KLS, LC, MS, EN), two variants of KLS, and disagreement between views. All take
+log-probabilities in float64, so that two patches the model is nearly certain of are still told
+apart.
 """
 
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from device.kls import Baselines, Floats, fit_baselines, kls, kls_floor, predicted_classes
-from trainer.lab.candidates import Candidates
+from trainer.lab.candidates import Candidates, averaged
 
 Utility = Callable[[Candidates], Floats]
 """float64 [N] of N candidates."""
@@ -28,9 +29,7 @@ def margin(candidates: Candidates) -> Floats:
 
 def entropy(candidates: Candidates) -> Floats:
     """EN: entropy of the distribution over classes, in nats."""
-    log_p = candidates.unlabelled.log_probabilities
-    with np.errstate(invalid="ignore"):  # 0 · log 0 is 0
-        return np.asarray(-np.nan_to_num(np.exp(log_p) * log_p).sum(axis=1))
+    return _entropy(candidates.unlabelled.log_probabilities)
 
 
 def divergence(candidates: Candidates) -> Floats:
@@ -59,6 +58,24 @@ def reverse_divergence(candidates: Candidates) -> Floats:
     return np.asarray(np.maximum(total, 0.0))
 
 
+def disagreement(candidates: Candidates) -> Floats:
+    """How far the eight orientations of a patch are from one pseudo-label: their generalised
+    Jensen-Shannon divergence, the entropy of the mean less the mean entropy, in nats.
+
+    Training with unlabelled patches takes its pseudo-labels from such views; where they disagree,
+    it would teach itself at random. After consistency-based active learning (Gao et al., ECCV
+    2020), which takes the variance. Raises ValueError if there are no patches to judge again.
+    """
+    views = candidates.views(np.arange(len(candidates)))
+    own = sum(_entropy(view) for view in views) / len(views)  # in one order however many patches
+    return np.asarray(np.maximum(_entropy(averaged(views)) - own, 0))
+
+
+def _entropy(log_p: Floats) -> Floats:
+    with np.errstate(invalid="ignore"):  # 0 · log 0 is 0
+        return np.asarray(-np.nan_to_num(np.exp(log_p) * log_p).sum(axis=-1))
+
+
 def _ordered(candidates: Candidates) -> Floats:
     """Probabilities, float64 [N, C], rising in each row."""
     return np.exp(np.sort(candidates.unlabelled.log_probabilities, axis=1))
@@ -75,4 +92,5 @@ UTILITIES: dict[str, Utility] = {
     "lc": least_confident,
     "ms": margin,
     "en": entropy,
+    "disagree": disagreement,
 }

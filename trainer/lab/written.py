@@ -12,14 +12,17 @@ from trainer.lab.figures import save
 from trainer.lab.learners import OnStep
 from trainer.lab.maps import activation_maps
 from trainer.lab.protocol import LabData
-from trainer.lab.results import Results
+from trainer.lab.results import Results, Run
 from trainer.lab.speed import race
 
 
 def write_report(
     name: str, experiment: Experiment, results: Results, images: int, out: Path, console: Console
 ) -> dict[str, Any]:
-    """Tables as `name`.md and `name`.json, figures as PNG and SVG; tables are printed too."""
+    """Tables as `name`.md and `name`.json, figures as PNG and SVG; tables are printed too.
+
+    Where no arm is finished, nothing is written.
+    """
     tables = experiment.tables(results, images)
     runs = [run for found in results.by_job.values() for run in found]
     told = {
@@ -31,15 +34,36 @@ def write_report(
         "threads": sorted({run["machine"]["threads"] for run in runs}),
         "tables": [table.as_dict() for table in tables],
     }
+    if not runs:
+        console.print(f"{name}: no arm is finished")
+        return told
     out.mkdir(parents=True, exist_ok=True)
     if tables:
-        (out / f"{name}.md").write_text("\n".join(table.markdown() for table in tables))
+        pieces = [*(table.markdown() for table in tables), footer(runs)]
+        (out / f"{name}.md").write_text("\n".join(piece for piece in pieces if piece))
         _write_json(out / f"{name}.json", told)
     for table in tables:
         console.print(table.markdown(), markup=False)
     for title, figure in experiment.figures(results).items():
         save(figure, out, title)
     return told
+
+
+def footer(runs: list[Run]) -> str:
+    """What the tables were made with, in a line; empty: nothing was run."""
+    if not runs:
+        return ""
+    seconds = sum(run["seconds"] for run in runs)
+    machines = {
+        f"{run['machine']['cpu']}, {run['machine']['threads']} thread"
+        + ("s" if run["machine"]["threads"] != 1 else "")
+        for run in runs
+    }
+    loads = [run["machine"]["load"] for run in runs]
+    return (
+        f"{len(runs)} runs, {seconds:,.0f} s in all by the clock on {'; '.join(sorted(machines))}; "
+        f"load of the machine {min(loads):.1f} to {max(loads):.1f}.\n"
+    )
 
 
 def run_maps(data: LabData, seed: int, out: Path, on_step: OnStep) -> dict[str, Any]:

@@ -26,7 +26,7 @@ const RENEWED = "millsight.renewed";
 let screen = "review";      // review, names, write
 let condition = "loading";  // ok, loading, gone, locked, full, damaged, login
 let questions = [];         // the one on the screen, then those loaded ahead
-let known = { waiting: 0, undoable: 0, names: [], model: true, alerts: [], budget_left: null };
+let known = { waiting: 0, undoable: 0, names: {}, model: true, alerts: [], budget_left: null };
 let page = 0;               // of answers, choices or keys
 let heat = false;
 const board = { text: "", page: 0 };  // the keyboard
@@ -45,6 +45,13 @@ function text(key, values = {}) {
 
 function className(name) {
   return texts[`class-${name}`] ?? name.replaceAll("_", " ");
+}
+
+// What the recipe of the present question is judged by: its classes, those that pass, its new names.
+function kind() {
+  const recipe = questions[0]?.recipe;
+  const { classes, passing } = shared.recipes[recipe] ?? { classes: [], passing: [] };
+  return { classes, passing, names: known.names[recipe] ?? [] };
 }
 
 function tell(key, values) {
@@ -117,8 +124,9 @@ function take(reply) {
     if (!mine.has(question.patch)) questions.push(load(question));
   }
   known = reply;
-  // Last night's model has other classes: the page is laid out for them anew.
-  if (reply.classes?.join("\n") !== shared.classes.join("\n") && !pending().length) reloadOnce();
+  // Last night's model has other classes, or a recipe came: the page is laid out for them anew.
+  const same = JSON.stringify(reply.recipes) === JSON.stringify(shared.recipes);
+  if (!same && !pending().length) reloadOnce();
 }
 
 // Taps that can be stored while this operator is logged in.
@@ -267,7 +275,7 @@ function takeBack() {
 function save(patch) {
   const name = board.text.trim();
   if (!NAME.test(name)) return;
-  const same = shared.classes.find((other) => className(other) === className(name));
+  const same = kind().classes.find((other) => className(other) === className(name));
   if (same) give("class", same, patch);
   else give("something new", name, patch);
 }
@@ -283,7 +291,7 @@ const actions = {
   "undo": takeBack,
   "more": () => { page += 1; },
   "menu": logIn,
-  "something-new": () => { if (asking()) go(known.names.length ? "names" : "write"); },
+  "something-new": () => { if (asking()) go(kind().names.length ? "names" : "write"); },
   "choice": (button, patch) => choices()[button.dataset.cell]?.act(patch),
   "leave": () => go("review"),
   "key": (button) => keys()[button.dataset.cell]?.act(),
@@ -301,14 +309,19 @@ function go(where) {
 
 const asking = () => questions.length > 0 && isLoaded(questions[0]);
 
-// The answers of the present page by cell: guesses first, `No defect` always in the last cell.
+// Classes of the recipe with most: the panel has room for them.
+const MOST = Math.max(...Object.values(shared.recipes).map(({ classes }) => classes.length));
+
+// The answers of the present page by cell: guesses first, `No defect` always in the last cell, which
+// is the same for every recipe.
 function cells() {
-  if (!asking()) return [];
-  const fixed = shared.passing.length === 1 ? shared.passing[0] : null;
+  if (!asking() || !kind().classes.length) return [];
+  const { classes, passing } = kind();
+  const fixed = passing.length === 1 ? passing[0] : null;
   const guesses = questions[0].guesses;
-  const others = shared.classes.filter((name) => !guesses.includes(name));
+  const others = classes.filter((name) => !guesses.includes(name));
   const ranked = [...guesses, ...others].filter((name) => name !== fixed);
-  const room = Math.min(ranked.length, shared.room.answers - (fixed === null ? 0 : 1));
+  const room = Math.min(MOST, shared.room.answers) - (fixed === null ? 0 : 1);
   const pages = Math.ceil(ranked.length / room);
   page %= pages;
   const here = ranked.slice(page * room, (page + 1) * room);
@@ -328,7 +341,7 @@ function choices() {
   const room = shared.room.choices;
   const back = { label: text("back"), act: () => go("review") };
   const items = [{ label: text("write-name"), act: () => go("write") }];
-  for (const name of known.names) {
+  for (const name of kind().names) {
     items.push({ label: className(name), act: (patch) => { board.text = name; save(patch); } });
   }
   if (1 + items.length <= room) return [back, ...items];
@@ -364,8 +377,9 @@ function drawHeader() {
     if (kept) words += `. ${text(kept === 1 ? "news-kept-one" : "news-kept", { count: kept })}`;
   } else if (asking()) {
     const guess = question.predicted ? className(question.predicted) : "";
-    const good = question.reason === "uncertain" && shared.passing.includes(question.predicted);
+    const good = question.reason === "uncertain" && kind().passing.includes(question.predicted);
     words = text(good ? "why-uncertain-good" : `why-${question.reason}`, { guess });
+    if (Object.keys(shared.recipes).length > 1) words = `${question.recipe} · ${words}`;
   }
   byId("why").textContent = words;
   const counts = known.waiting > 0 && known.budget_left !== 0 && !notice;
@@ -429,14 +443,15 @@ function drawMessage() {
 
 function drawAnswers() {
   const here = cells();
+  const { passing } = kind();
   for (const button of document.querySelectorAll("[data-tap=answer]")) {
     const name = here[button.dataset.cell];
     button.hidden = !name;
     if (!name) continue;
     const rank = questions[0].guesses.indexOf(name);
-    const good = shared.passing.includes(name);
+    const good = passing.includes(name);
     let words = className(name);
-    if (good) words = text("no-defect") + (shared.passing.length > 1 ? ` · ${words}` : "");
+    if (good) words = text("no-defect") + (passing.length > 1 ? ` · ${words}` : "");
     label(button, words, rank < 0 ? "" : text(`guess-${rank + 1}`));
   }
   for (const name of ["undo", "skip", "cant-tell", "something-new", "more", "menu"]) {
@@ -446,6 +461,7 @@ function drawAnswers() {
     else label(button, text(name));
     let idle = !asking();
     if (name === "undo") idle = known.undoable === 0;
+    else if (name === "more") idle ||= kind().classes.length <= shared.room.answers;
     else if (name === "menu") idle = condition === "gone";  // no page to go to
     button.setAttribute("aria-disabled", String(idle));
   }

@@ -14,8 +14,9 @@ from config.errors import UserError
 from config.settings import Settings
 from device.exchange import collect as collecting
 from device.exchange.batch import TABLES, file_digest
+from device.exchange.may_go import patches_that_may_go
 from device.exchange.place import Unreachable
-from device.exchange.push import patches_that_may_go, push
+from device.exchange.push import push
 from device.locks import one_at_a_time
 from device.store import (
     STORE_FILE,

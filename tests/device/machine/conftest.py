@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from pymodbus.client import ModbusTcpClient
 
 from camera.source import Event
 from config.machine import Machine, MachineLine, Modbus
@@ -139,3 +140,42 @@ def modbus(role: Literal["client", "server"], line: str, **values: Any) -> Modbu
 def line(port: str, **values: Any) -> MachineLine:
     """Settings of the machine's line."""
     return MachineLine(port=port, **values)
+
+
+class Master:
+    """A PLC that asks the box."""
+
+    def __init__(self, port: int) -> None:
+        self.client = ModbusTcpClient("127.0.0.1", port=port, timeout=2)
+        self.number = 0
+        until(self.client.connect)
+
+    def coils(self) -> list[bool]:
+        return list(self.client.read_coils(16, count=5, device_id=1).bits[:5])
+
+    def trigger(self, value: bool) -> None:
+        if value:
+            self.number += 1
+            self.client.write_registers(0, [0, self.number], device_id=1)
+        self.client.write_coil(0, value, device_id=1)
+
+    def results(self) -> tuple[bool, bool, int]:
+        """OK, NG, code of the part, which is acknowledged."""
+        until(lambda: self.coils()[1])
+        _, _, ok, ng, _ = self.coils()
+        code = self.client.read_holding_registers(65, count=1, device_id=1).registers[0]
+        self.client.write_coil(1, True, device_id=1)
+        self.trigger(False)
+        until(lambda: not self.coils()[1])
+        self.client.write_coil(1, False, device_id=1)
+        return ok, ng, code
+
+    def part(self) -> tuple[bool, bool, int]:
+        self.trigger(True)
+        return self.results()
+
+    def until_ok(self) -> float:
+        """Trigger parts until one is good; the seconds that took."""
+        began = time.monotonic()
+        until(lambda: self.part()[0], 40)
+        return time.monotonic() - began

@@ -4,10 +4,13 @@
 
 LinuxCNC (Debian: linuxcnc-uspace, no screen, simulated mill) runs a part program: cut, a line over
 a serial port that names the part, part in place over Modbus, wait for the verdict, acknowledge, go
-on or put aside. millsight runs as its own program. The pictures are simulated plates.
+on or put aside. millsight runs as its own program. The pictures are simulated plates, served by
+Aravis' fake camera over GigE Vision, which says which of them it showed when. In a network of its
+own other cameras and brokers are not in the way: unshare -n sh -c 'ip link set lo up; …'.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -18,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +30,19 @@ import numpy as np
 
 from camera.milled_steel import CLASSES, random_patch
 from config.document import to_toml
-from config.machine import Machine, MachineLine, Modbus
-from config.settings import Asking, Camera, Device, FolderSource, Recipe, Settings
+from config.machine import Machine, MachineLine, Modbus, Mqtt, Plant
+from config.settings import Asking, Camera, Device, GenicamSource, Light, Live, Recipe, Settings
 from device.activation import activate
+from device.latency import as_json, latency_of
 from device.model import Model
 from device.parts import Part, parts_after
 from device.patches import Patches
 from device.store import open_store
 from device.verdict import judge
+from tests.camera import gige_camera
+from tests.camera.test_platform import Simulated
 from tests.device.conftest import model_file
+from tests.device.machine.cable import Cable
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -48,14 +56,23 @@ FRAME = (1024, 1280)
 
 def missing() -> str | None:
     """What is not installed; None: the rig can run."""
-    for program, package in (("linuxcnc", "linuxcnc-uspace"), ("socat", "socat")):
-        if shutil.which(program) is None:
-            return f"needs {program}: apt install {package}"
-    return None
+    if shutil.which("linuxcnc") is None:
+        return "needs LinuxCNC: apt install linuxcnc-uspace"
+    if mosquitto() is None:
+        return "needs mosquitto: apt install mosquitto"
+    return gige_camera.missing()
+
+
+def mosquitto() -> str | None:
+    """Debian's broker; its folder is not on everybody's path."""
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 
 
 def pictures(folder: Path, model: Model, plates: Patches) -> None:
-    """Frames of 30 patches: in turn one that the model passes, and one that it fails."""
+    """Frames of 30 patches: in turn one that the model passes, and one that it fails.
+
+    So a verdict on the picture of the part before is a wrong one.
+    """
     predicted = judge(model, plates).predicted
     clean = [i for i, c in enumerate(predicted) if model.passes[c]][:FRAMES]
     rest = [i for i, c in enumerate(predicted) if not model.passes[c]][:FRAMES]
@@ -77,10 +94,25 @@ def free_port() -> int:
 
 
 def settings_for(folder: Path, port: int, line: str, deadline_s: float) -> Settings:
-    """A box beside the mill: server to its Modbus master, listening to its line."""
+    """A box beside the mill: server to its Modbus master, listening to its line, with a ring light.
+
+    Its pictures are lit for each part; the plant's broker hears of them.
+    """
     return Settings(
         device=Device(name="box", data=folder / "data", recipes=folder / "recipes"),
-        camera=Camera(source="folder", folder=FolderSource(path=folder / "frames", repeat=True)),
+        camera=Camera(
+            source="genicam",
+            genicam=GenicamSource(
+                device="127.0.0.1",
+                trigger="software",
+                width_px=FRAME[1],
+                height_px=FRAME[0],
+                packet_size=8000,
+                frame_timeout_s=1,
+            ),
+            light=Light(port=str(folder / "tty-gardasoft"), reply_timeout_s=0.2),
+            live=Live(retry_first_s=0.1, retry_longest_s=0.5),
+        ),
         recipe=Recipe(
             classes=list(CLASSES),
             pass_classes=["clean"],
@@ -89,10 +121,11 @@ def settings_for(folder: Path, port: int, line: str, deadline_s: float) -> Setti
             index=1,
         ),
         asking=Asking(k=5, audit_share=0),
+        plant=Plant(look_s=0.1, mqtt=Mqtt(host="127.0.0.1", port=free_port())),
         machine=Machine(
             trigger="modbus",
             deadline_s=deadline_s,
-            modbus=Modbus(role="server", tcp_port=port),
+            modbus=Modbus(role="server", tcp_port=port, silent_s=1),
             line=MachineLine(port=line),
         ),
     )
@@ -117,6 +150,8 @@ class Rig:
         db.close()
         pictures(self.folder / "frames", model, plates)
         self.processes: dict[str, subprocess.Popen[str]] = {}
+        self.on_line: Callable[[], None] | None = None
+        """Called for every line of the mill."""
 
     def _fill(self, port: int, deadline_s: float) -> None:
         words = {
@@ -133,24 +168,47 @@ class Rig:
         (self.folder / "millsight.toml").write_text(to_toml(self.settings))
 
     def start(self) -> None:
-        """Cable, box, mill."""
-        ends = [f"pty,raw,echo=0,mode=666,link={self.folder / n}" for n in ("ttyBox", "ttyMill")]
-        self._run("cable", ["socat", *ends])
-        self._wait(lambda: all((self.folder / n).exists() for n in ("ttyBox", "ttyMill")))
+        """Cable, camera, box, mill."""
+        self.cable = Cable(self.folder / "ttyMill", self.folder / "ttyBox", self._line_comes)
+        self.ring = Simulated("gardasoft", self.folder)
+        self.start_camera()
+        self.start_broker()
         command = [sys.executable, "-m", "millsight", "device", "run"]
         self._run("box", [*command, "--config", str(self.folder / "millsight.toml")])
         self._wait(self._box_listens)
+        command = [sys.executable, "-m", "millsight", "plant"]
+        self._run("plant", [*command, "--config", str(self.folder / "millsight.toml")])
         command = ["linuxcnc", "-r", str(self.folder / "mill.ini")]
         if os.getuid() == 0:  # LinuxCNC refuses to run as root
             drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
             command = [*drop, *command]
         self._run("mill", command, HOME=str(self.folder))
 
+    def start_camera(self) -> None:
+        """Switch the camera on."""
+        command = [sys.executable, "-m", "tests.camera.gige_camera", "--still"]
+        command += ["--folder", str(self.folder / "frames"), "--log", str(self.folder / "shown")]
+        self._run("camera", command)
+        out = self.folder / "camera.out"
+        self._wait(lambda: "up" in out.read_text())
+
+    def start_broker(self) -> None:
+        """Start the plant's broker."""
+        conf = self.folder / "mosquitto.conf"
+        port = self.settings.plant.mqtt.port
+        conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+        self._run("broker", [mosquitto() or "mosquitto", "-c", str(conf)])
+
+    def _line_comes(self) -> None:
+        """A line begins to come from the mill."""
+        if self.on_line is not None:
+            self.on_line()
+
     def _run(self, name: str, command: list[str], **environment: str) -> None:
         with (self.folder / f"{name}.out").open("w") as out:
             self.processes[name] = subprocess.Popen(
                 command,
-                cwd=ROOT if name == "box" else self.folder,
+                cwd=self.folder if name == "mill" else ROOT,
                 env=os.environ | environment,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -186,10 +244,20 @@ class Rig:
             time.sleep(0.2)
         return False
 
+    def master_pid(self) -> int:
+        """The process of the mill's Modbus master."""
+        mine = f"config={self.folder / 'mb2hal.ini'}"
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                words = path.read_bytes().decode(errors="replace").split("\0")
+                if words[0].endswith("mb2hal") and mine in words:
+                    return int(path.parent.name)
+        raise ProcessLookupError("the mill's Modbus master does not run")
+
     def stop(self) -> None:
         """End everything."""
         (self.folder / "stop").touch()
-        for name in ("mill", "box", "cable"):
+        for name in ("mill", "box", "camera", "plant", "broker"):
             process = self.processes.get(name)
             if process is None:
                 continue
@@ -200,6 +268,13 @@ class Rig:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+        self.cable.close()
+        self.ring.end()
+
+    def shown(self) -> list[tuple[int, bool]]:
+        """When the camera took a picture, and whether it was one that passes."""
+        lines = (self.folder / "shown").read_text().splitlines()
+        return [(int(ns), int(number) % 2 == 0) for ns, number in map(str.split, lines)]
 
     def parts(self) -> list[Part]:
         """What the box recorded."""
@@ -209,19 +284,30 @@ class Rig:
         return found
 
 
+def pictures_of(shown: list[tuple[int, bool]], part: Part) -> list[bool]:
+    """The pictures that the camera took between a part's trigger and its answer."""
+    end = part.monotonic_ns + round(part.took_ms * 1e6)
+    return [passes for ns, passes in shown if part.monotonic_ns <= ns <= end]
+
+
 def table(rig: Rig) -> dict[str, Any]:
-    """Both sides of every part, and what does not agree."""
+    """Both sides of every part, and what does not agree.
+
+    While the mill goes on the box may be some parts ahead.
+    """
     seen = [row for row in rig.seen() if row != ["end"]]
     answered = {int(row[0]): (row[2], row[3]) for row in seen if row[1] == "answered"}
     parts = {int(p.part): p for p in rig.parts() if p.part}
     nameless = [p for p in rig.parts() if not p.part]
+    shown = {n: pictures_of(rig.shown(), p) for n, p in parts.items()}
     false_ok = [
         n
         for n, (ok, ng) in answered.items()
-        if ok == "1" and (ng == "1" or n not in parts or parts[n].verdict != "pass")
+        if ok == "1"
+        and (ng == "1" or n not in parts or parts[n].verdict != "pass" or True not in shown[n])
     ]
+    false_ng = [n for n, p in parts.items() if p.verdict == "fail" and False not in shown[n]]
     twice = [n for n, count in Counter(p.part for p in rig.parts() if p.part).items() if count > 1]
-    took = sorted(p.took_ms for p in rig.parts() if not p.code)
     codes = Counter(p.code for p in rig.parts() if p.code)
     return {
         "parts": len(seen),
@@ -231,21 +317,18 @@ def table(rig: Rig) -> dict[str, Any]:
         "ng": sum(ng == "1" for _, ng in answered.values()),
         "verdicts": dict(Counter(p.verdict for p in rig.parts())),
         "codes": dict(codes),
+        "faults": dict(Counter(p.name for p in rig.parts() if p.verdict == "fault" and p.name)),
         "nameless": len(nameless),
         "false_ok": false_ok,
+        "false_ng": false_ng,
+        "of_one_picture": sum(len(of) == 1 for of in shown.values()),
         "twice": twice,
-        "took_ms": {
-            "median": took[len(took) // 2],
-            "p99": took[min(len(took) - 1, int(0.99 * len(took)))],
-            "worst": took[-1],
-        }
-        if took
-        else {},
+        "latency": as_json(latency_of(rig.parts()), rig.settings.machine.deadline_s),
     }
 
 
 def main() -> None:
-    """Run the rig for so many parts or minutes, and print the table."""
+    """Run the rig for so many parts or minutes, and print the table; written every minute."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--parts", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=0)
@@ -255,17 +338,27 @@ def main() -> None:
     if (why := missing()) is not None:
         sys.exit(why)
     rig = Rig(asked.parts or 10**6, asked.deadline_s)
+    began = time.monotonic()
+    end = began + (60 * asked.minutes if asked.minutes else 10 * asked.parts + 60)
+
+    def tell() -> dict[str, Any]:
+        found = {"minutes": round((time.monotonic() - began) / 60, 1)} | table(rig)
+        if asked.json:
+            asked.json.write_text(json.dumps(found, indent=2))
+        return found
+
     rig.start()
     try:
-        rig.wait(60 * asked.minutes if asked.minutes else 10 * asked.parts + 60)
+        while (left := end - time.monotonic()) > 0 and not rig.wait(min(60, left)):
+            tell()  # what there is, should the rest not come
+            if rig.processes["mill"].poll() is not None:
+                sys.exit(f"the mill stopped; see {rig.folder}")
     finally:
         rig.stop()
-    found = table(rig)
+    found = tell()
     print(json.dumps(found, indent=2))
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=2))
     shutil.rmtree(rig.folder)
-    if found["false_ok"] or found["twice"] or not found["parts"]:
+    if found["false_ok"] or found["false_ng"] or found["twice"] or not found["parts"]:
         sys.exit("the rig found what must never be")
 
 

@@ -1,6 +1,8 @@
 """What the plant is told: a real broker and its own clients, an OPC UA client, a dead broker."""
 
 import asyncio
+import gzip
+import hashlib
 import json
 import shutil
 import subprocess
@@ -14,15 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asyncua import Client, ua
+from asyncua import Client, Server, ua
 
 from config.document import to_toml
 from config.machine import Mqtt, OpcUa, Plant
 from config.settings import Settings
-from device.parts import Part, add_part
+from device.machine.facts import vision_state_of
+from device.machine.vision import COMPLETED, MODES, NODE_SET, RESULT, STATES, SYSTEM
+from device.parts import Part, Split, add_part
 from device.store import open_store
 from tests.device.conftest import MakeModel
-from tests.device.machine.conftest import free_port, running, until, with_machine
+from tests.device.machine.conftest import Master, free_port, modbus, running, until, with_machine
 from tests.device.machine.test_handshake_wire import stored, use_model
 
 ROOT = Path(__file__).parents[3]
@@ -104,8 +108,13 @@ def test_an_independent_client_hears_the_same(settings: Settings, tmp_path: Path
         second, third = (json.loads(text) for _, text in heard)
         assert (second["number"], second["ok"], second["took_ms"]) == (2, True, 41.5)
         assert (third["verdict"], third["ok"], third["error"]) == ("fault", False, "deadline")
-        retained = dict(listen(port, "millsight/box/+", 5, 3))
-        facts = {k.split("/")[-1]: json.loads(v) for k, v in retained.items()}
+
+        def facts_now() -> dict[str, Any]:
+            retained = listen(port, "millsight/box/+", 5, 3)
+            return {k.split("/")[-1]: json.loads(v) for k, v in retained}
+
+        until(lambda: facts_now()["counters"]["parts_fault"] == 1)  # told beside the results
+        facts = facts_now()
         assert facts["last_result"]["number"] == 3
         assert facts["state"]["state"] == "halted"
         assert (facts["counters"]["parts_pass"], facts["counters"]["parts_fault"]) == (2, 1)
@@ -181,6 +190,159 @@ def test_opc_ua_shows_the_same_and_can_only_be_read(settings: Settings, tmp_path
     assert found["counters.parts_fail"] == 1
     assert found["state.state"] == "halted"
     assert found["model.labels"] == 0
+
+
+def test_a_machine_vision_client_finds_state_and_result_by_their_types(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """OPC 40100-1: whoever knows the types need not know us."""
+    port = free_port()
+    settings = with_plant(settings, opcua=OpcUa(listen=True, port=port))
+    part = a_part(5, "fail")._replace(split=Split(10.0, 5.0, 20.0, 1.5, 0.5))
+
+    async def know_the_types() -> None:
+        """As a client does that has the node set itself; the numbers of namespaces are as there."""
+        known = Server()
+        await known.init()
+        await known.register_namespace("urn:millsight:inspection")
+        await known.import_xml(xmlstring=gzip.decompress(NODE_SET.read_bytes()))
+        await known.load_data_type_definitions()
+
+    async def look() -> dict[str, Any] | None:
+        async with Client(f"opc.tcp://127.0.0.1:{port}/millsight/") as client:
+            vision = await client.get_namespace_index("http://opcfoundation.org/UA/MachineVision")
+            index = await client.get_namespace_index("urn:millsight:inspection")
+            box = await client.nodes.objects.get_child(f"{index}:box")
+            systems = [
+                node
+                for node in await box.get_children()
+                if await node.read_type_definition() == ua.NodeId(SYSTEM, vision)
+            ]
+            (system,) = systems
+            machine = await system.get_child(f"{vision}:VisionStateMachine")
+            state = await machine.get_child("0:CurrentState")
+            number = await state.get_child("0:Id")
+            folder = await system.get_child([f"{vision}:ResultManagement", f"{vision}:Results"])
+            (node,) = await folder.get_children()
+            assert await node.read_type_definition() == ua.NodeId(RESULT, vision)
+            result = await node.read_value()
+            if result is None:
+                return None
+            halt = await machine.get_child(f"{vision}:Halt")
+            try:
+                await machine.call_method(halt, ua.Variant(1, ua.VariantType.Int32))
+            except ua.UaStatusCodeError:
+                refused = True
+            else:
+                refused = False
+            name = await client.get_node(await number.read_value()).read_browse_name()
+            executable = await halt.read_attribute(ua.AttributeIds.Executable)
+            return {
+                "state": (await state.read_value()).Text,
+                "state by its node": name.Name,
+                "refused": refused,
+                "executable": executable.Value.Value,
+                "result": result,
+            }
+
+    with plant_process(settings, tmp_path):
+        put(settings, part)
+        with ThreadPoolExecutor(1) as alone:
+            alone.submit(asyncio.run, know_the_types()).result()
+
+            def seen() -> dict[str, Any] | None:
+                try:
+                    return alone.submit(asyncio.run, look()).result()
+                except (OSError, ua.UaError):
+                    return None
+
+            found = until(seen)
+    assert found["state"] == found["state by its node"] == "Halted"
+    assert found["refused"]
+    assert found["executable"] is False
+    result = found["result"]
+    assert (result.ResultId.Id, result.JobId.Id) == ("1", "5")
+    assert (result.PartId.Id, result.InternalRecipeId.Id) == ("P-7", "default")
+    assert result.ResultState == COMPLETED
+    assert [v.Value for v in result.ResultContent] == ["fail", False, "clean", 0]
+    times = result.ProcessingTimes
+    assert times.AcquisitionDuration == 10
+    assert times.ProcessingDuration == pytest.approx(31.5)
+    assert (times.EndTime - times.StartTime).total_seconds() == pytest.approx(0.0415, abs=1e-3)
+
+
+def test_the_node_set_is_the_foundation_s() -> None:
+    """Version 1.0.0 of 2019-07-11, as it was published, with its licence."""
+    text = gzip.decompress(NODE_SET.read_bytes())
+    assert hashlib.sha256(text).hexdigest() == (
+        "3e67454155a9618e0981aa8b3ee248f7a9ee216f9f915b53eb26a69533c0cc62"
+    )
+    assert b"OPC Foundation MIT License 1.00" in text
+
+
+@pytest.mark.parametrize(
+    ("state", "machine", "expected"),
+    [
+        ("halted", None, ("Halted", "")),
+        ("error", "ready", ("Error", "")),
+        ("initialized", "blocked", ("Operational", "Initialized")),
+        ("continuous execution", None, ("Operational", "ContinuousExecution")),
+        ("continuous execution", "ready", ("Operational", "Ready")),
+        ("continuous execution", "judging", ("Operational", "SingleExecution")),
+        ("continuous execution", "answered", ("Operational", "Ready")),
+        ("continuous execution", "editing", ("Operational", "Initialized")),
+    ],
+)
+def test_states_of_machine_vision(
+    state: str, machine: str | None, expected: tuple[str, str]
+) -> None:
+    assert vision_state_of(state, machine) == expected
+    assert expected[0] in STATES
+    assert expected[1] in {"", *MODES}
+
+
+def test_an_independent_master_and_an_independent_client_read_the_same(
+    site: Settings, make_model: MakeModel, tmp_path: Path
+) -> None:
+    """`mbpoll` (libmodbus) and `mosquitto_sub`, while the results stand."""
+    if shutil.which("mbpoll") is None:
+        pytest.skip("needs mbpoll: apt install mbpoll")
+    use_model(site, make_model(thresholds=[1e9] * 4))
+    port, plc = free_port(), free_port()
+    settings = with_machine(
+        site, trigger="modbus", modbus=modbus("server", f"127.0.0.1:{plc}"), deadline_s=20
+    )
+    settings = with_plant(settings, mqtt=Mqtt(host="127.0.0.1", port=port))
+
+    def poll(kind: str, address: int, count: int) -> list[int]:
+        command = ["mbpoll", "-m", "tcp", "-a", "1", "-0", "-1", "-t", kind, "-r", str(address)]
+        command += ["-c", str(count), "-p", str(plc), "127.0.0.1"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return [int(x.split()[1]) for x in said.splitlines() if x.startswith("[")]
+
+    with broker(port, tmp_path), plant_process(settings, tmp_path), running(settings):
+        master = Master(plc)
+        for number in range(1, 6):
+            until(lambda: master.coils()[0])
+            master.trigger(True)
+            until(lambda: master.coils()[1])
+            _, results, ok, ng, unsure = poll("0", 16, 5)
+            class_id, code, _, of = poll("4", 64, 4)
+
+            def heard() -> dict[str, Any] | None:
+                found = listen(port, "millsight/box/last_result", 1, 1)
+                told: dict[str, Any] = json.loads(found[0][1]) if found else {}
+                return told if told.get("number") == number else None  # noqa: B023
+
+            told = until(heard)
+            row = stored(settings)[-1]
+            assert (results, of, unsure) == (1, number, 0)
+            assert bool(ok) is told["ok"] is (row.verdict == "pass")
+            assert bool(ng) is not bool(ok)
+            assert code == told["code"] == row.code == 0
+            assert site.recipe.classes[class_id] == told["class"] == row.name
+            master.results()
+        master.client.close()
 
 
 def test_without_anybody_to_tell_it_says_so(settings: Settings, tmp_path: Path) -> None:

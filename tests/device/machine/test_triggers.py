@@ -16,6 +16,9 @@ from device.editing import editing
 from device.live import live_path, read_live
 from device.loop import InspectionLoop
 from device.machine.codes import Code
+from device.machine.handshake import Answer
+from device.machine.machine import Machine as PartMachine
+from device.machine.machine import Prepared
 from device.part_work import WORSE, Seen, answer_of
 from tests.device.conftest import MakeModel
 from tests.device.machine.conftest import (
@@ -234,3 +237,27 @@ def test_a_picture_that_comes_late_is_ng_in_time_and_is_no_picture_of_the_next_p
 def test_what_a_frame_says_of_its_part(seen: Seen, verdict: str, code: Code) -> None:
     answer = answer_of(seen)
     assert (answer.verdict, answer.code) == (verdict, code)
+
+
+def test_a_camera_s_own_part_that_changes_the_set_up_is_ng_and_not_the_next_picture(
+    site: Settings,
+) -> None:
+    settings = with_machine(site, trigger="camera", deadline_s=60)
+    switched = iter([False, True, False])
+
+    def prepare(_trigger: object) -> Prepared:
+        return Prepared("any", 1, switched=next(switched))
+
+    machine = PartMachine(settings, print, prepare)
+    machine.block(Code.STOPPED, on=False)
+    found = []
+    for number in range(3):
+        now = time.monotonic_ns()
+        claim = machine.claim(Frame(np.zeros((9, 9), np.uint8), number, now, now))
+        found.append(claim is not None)
+        if claim is not None:
+            assert machine.answer(claim.trigger, Answer("pass"))
+    assert found == [True, False, True]
+    answers = [told.done.answer for told in machine.answered()]
+    assert [a.verdict for a in answers] == ["pass", "fault", "pass"]
+    assert answers[1].code == Code.PICTURE

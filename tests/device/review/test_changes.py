@@ -31,7 +31,7 @@ def darkened(asking: Settings) -> Settings:
         )  # fmt: skip
         with db.atomic():
             add_block(db, ended, Drift(reference_blocks=60))
-    assert [alarm.kind for alarm in alarms(db, asking.recipe.name)] == ["light"]
+    assert [alarm.kind for alarm in alarms(db, [asking.recipe.name])] == ["light"]
     db.close()
     return asking
 

@@ -153,7 +153,7 @@ def test_what_an_update_brought(browser: Browser, trained: Settings, language: s
     db = open_store(trained.device.data)
     with db.atomic():
         begin_probation(db, middle)
-        note_judged(db, Judging(last, 120, 6, Counter(clean=120), 120, 0.3))
+        note_judged(db, Judging("", last, 120, 6, Counter(clean=120), 120, 0.3))
         refuse(db, last, "rolled back by Zoe")
     words = "models/metadata/timestamp.json has expired: nothing new is taken; " * 4
     note_refusal(db, words)

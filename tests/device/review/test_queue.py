@@ -30,7 +30,7 @@ from tests.device.review.conftest import HOLDER, OTHER, fill
 
 
 def claim(db: Database, holder: str = HOLDER, *have: str) -> str | None:
-    question = claim_next(db, holder, 1000, 1000, have)
+    question = claim_next(db, holder, {"": (1000, 1000)}, have)
     return None if question is None else question.patch_id
 
 
@@ -131,7 +131,7 @@ def test_cant_tell_and_something_new_are_answers_but_train_nothing(db: Database)
     queue.answer(db, "answer-1", ids[0], HOLDER, CANT_TELL, None, "anna")
     queue.answer(db, "answer-2", ids[1], HOLDER, SOMETHING_NEW, "burr", "anna")
     assert len(labelled_patches(db).ids) == 0
-    assert [q.patch_id for q in waiting(db, 9, 9)] == [ids[2]]
+    assert [q.patch_id for q in waiting(db, {"": (9, 9)})] == [ids[2]]
     assert queue.new_names(db) == ["burr"]
     assert is_labelled(db, ids[0])
 
@@ -143,7 +143,7 @@ def test_undo_makes_the_last_ten_answers_wait_again_in_turn(db: Database) -> Non
     assert queue.count_undoable(db, HOLDER) == 10
     back = [undo(db, f"undo-{i}", HOLDER, "anna") for i in range(12)]
     assert back == [*reversed(ids[2:]), None, None]
-    assert [q.patch_id for q in waiting(db, 99, 9)] == ids[2:]
+    assert [q.patch_id for q in waiting(db, {"": (99, 9)})] == ids[2:]
     assert not is_labelled(db, ids[5])
     assert db.execute("SELECT count(*) FROM labels").fetchone()[0] == 22  # nothing is deleted
     assert claim(db, OTHER) is None  # they are this page's
@@ -174,7 +174,7 @@ def test_an_undone_patch_can_be_answered_again_and_then_counts(db: Database) -> 
     assert queue.answer(db, "answer-2", patch, HOLDER, CLASS, "clean", "anna") == "stored"
     kinds = db.execute("SELECT answer, class FROM labels ORDER BY rowid").fetchall()
     assert kinds == [("class", "scratch"), ("undone", None), ("class", "clean")]
-    assert waiting(db, 9, 9) == []
+    assert waiting(db, {"": (9, 9)}) == []
 
 
 def test_a_new_cycle_asks_nothing_of_the_old_one_but_takes_its_late_answers(db: Database) -> None:
@@ -190,12 +190,12 @@ def test_what_fails_half_way_is_not_stored(db: Database) -> None:
     with pytest.raises(ZeroDivisionError), exclusive(db):
         give(db, 1, patch)
         raise ZeroDivisionError
-    assert waiting(db, 9, 9)[0].patch_id == patch
+    assert waiting(db, {"": (9, 9)})[0].patch_id == patch
     assert give(db, 1, patch) == "stored"
 
 
 def repeat(db: Database, operator: str = "ben", holder: str = OTHER, *have: str) -> str | None:
-    question = queue.claim_repeat(db, holder, operator, 0.05, have)
+    question = queue.claim_repeat(db, holder, operator, 0.05, [""], have)
     return None if question is None else question.patch_id
 
 
@@ -212,7 +212,7 @@ def test_one_answer_in_twenty_is_asked_again_of_somebody_else(db: Database) -> N
     assert len(repeats) == len(set(repeats)) == 10
     assert set(labelled_patches_by_class(db)) == {"scratch"}  # a repeat changes no label
     assert db.execute("SELECT count(*) FROM labels WHERE repeat").fetchone()[0] == 10
-    assert waiting(db, 1000, 9) == []
+    assert waiting(db, {"": (1000, 9)}) == []
 
 
 def labelled_patches_by_class(db: Database) -> list[str]:
@@ -253,10 +253,10 @@ def test_a_repeat_is_leased_renewed_skipped_and_undone_like_any_question(db: Dat
 def test_the_first_answer_can_be_undone_although_it_was_asked_again(db: Database) -> None:
     (patch,) = fill(db, 1)
     give(db, 1, patch)
-    assert queue.claim_repeat(db, OTHER, "ben", 1.0) is not None
+    assert queue.claim_repeat(db, OTHER, "ben", 1.0, [""]) is not None
     queue.answer(db, "again-1", patch, OTHER, CLASS, "clean", "ben")
     assert undo(db, "undo-1", HOLDER, "anna") == patch
-    assert [q.patch_id for q in waiting(db, 9, 9)] == [patch]
+    assert [q.patch_id for q in waiting(db, {"": (9, 9)})] == [patch]
 
 
 def flag(db: Database, patch: str, predicted: str, score: float, verdict: str) -> str:
@@ -279,11 +279,11 @@ def test_parts_that_wait_come_first_then_the_classes_in_turn(db: Database) -> No
     flag(db, "pit-a", "pit", 1, "fail")
     flag(db, "pit-b", "pit", 0.5, "unsure")
     flag(db, "scratch-d", "scratch", 0.1, "unsure")
-    order = [q.patch_id for q in waiting(db, 9, 9)]
+    order = [q.patch_id for q in waiting(db, {"": (9, 9)})]
     assert order == [
         "pit-b", "scratch-d", "scratch-a", "pit-a", "scratch-b", "scratch-c", *audit,
     ]  # fmt: skip
-    assert [q.patch_id for q in waiting(db, 1, 9)] == ["scratch-a", "pit-a", *audit]
+    assert [q.patch_id for q in waiting(db, {"": (1, 9)})] == ["scratch-a", "pit-a", *audit]
 
 
 steps = st.lists(
@@ -334,7 +334,7 @@ def test_whatever_happens_no_answer_is_stored_twice_or_on_anothers_question(
                 stored.append((identity, patch))
                 given_ids.append((identity, patch, holder))
             shown[holder] = None
-        waits = {q.patch_id for q in waiting(db, 99, 99)}
+        waits = {q.patch_id for q in waiting(db, {"": (99, 99)})}
         assert len(waits) == 4 - len(stored)
         assert not waits & {p for _, p in stored}
     db.close()
@@ -350,7 +350,7 @@ CLAIMER = textwrap.dedent("""
     db, holder = open_store(Path(sys.argv[1])), sys.argv[2]
     print("ready", flush=True)
     sys.stdin.readline()
-    while (question := claim_next(db, holder, 1000, 1000)) is not None:
+    while (question := claim_next(db, holder, {"": (1000, 1000)})) is not None:
         patch = question.patch_id
         assert answer(db, f"{holder}-{patch}", patch, holder, "class", "x", holder) == "stored"
         time.sleep(0.002)  # a person is slower still; SQLite itself is not fair

@@ -368,7 +368,7 @@ def test_what_waits_is_remembered_and_never_wrong(asking: Settings) -> None:
             with contextlib.suppress(HTTPException, UserError):
                 await desk.work(step)
             found = await desk.work(desk.waits)
-            assert found == waiting(other, *limits)
+            assert found == waiting(other, {"": limits})
             seen.add(len(found))
 
     # A thread of its own: the browser's driver keeps an event loop in this one.
@@ -382,7 +382,7 @@ def test_what_waits_is_remembered_and_never_wrong(asking: Settings) -> None:
 def test_a_class_that_operators_named_is_an_answer_once_the_model_has_it(
     server: Server, page: Client, plates: NDArray[np.uint8]
 ) -> None:
-    assert page.questions()["classes"] == list(CLASSES)
+    assert page.questions()["recipes"]["default"]["classes"] == list(CLASSES)
     patch = page.questions()["questions"][0]["patch"]
     assert page.tap("tap-00001", patch, answer="something new", name="Burn").status_code == 200
     assert page.tap("tap-00002", patch, name="Burn").status_code == 422
@@ -393,7 +393,10 @@ def test_a_class_that_operators_named_is_an_answer_once_the_model_has_it(
     add_doubts(db, [Doubt(patch, label, "suspicious")])
     db.close()
     reply = page.questions()
-    assert (reply["classes"], reply["names"]) == ([*CLASSES, "Burn"], [])
+    assert (reply["recipes"]["default"]["classes"], reply["names"]["default"]) == (
+        [*CLASSES, "Burn"],
+        [],
+    )
     assert [question["patch"] for question in reply["questions"]] == [patch]
     shown = unescape(page.http.get("/").text)
     assert '"Burn"' in shown

@@ -101,7 +101,7 @@ def test_near_identical_patches_are_shown_as_one_group(
     with db.atomic():
         for (patch,) in others:
             db.execute("UPDATE flags SET alike = patch_id WHERE patch_id = ?", [patch])
-    first = claim_next(db, OTHER, 1000, 1000)
+    first = claim_next(db, OTHER, {"": (1000, 1000)})
     assert first is not None
     db.execute("DELETE FROM claims")
     with db.atomic():
@@ -117,7 +117,7 @@ def test_near_identical_patches_are_shown_as_one_group(
     answered = answers_in(asking.device.data)
     assert [patch for patch, _, _ in answered] == [first.patch_id]
     db = open_store(asking.device.data)
-    assert claim_next(db, OTHER, 1000, 1000, [first.patch_id]) is not None
+    assert claim_next(db, OTHER, {"": (1000, 1000)}, [first.patch_id]) is not None
     asked = {row[0] for row in db.execute("SELECT patch_id FROM flags WHERE alike IS NOT NULL")}
     assert len(asked) == 3
     db.close()

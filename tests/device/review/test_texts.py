@@ -10,16 +10,18 @@ from device.review.texts import languages, texts
 
 REVIEW = Path(__file__).parents[3] / "device" / "review"
 BUILT = {  # keys put together in the code, by what they are put together from
+    r"trouble-(disk|mended|clock)",  # device.review.live.trouble_of
     r"why-(uncertain|audit|cold-start)",
     r"guess-[123]",
     r"word-(pass|fail|unsure|fault)",
-    r"fault-(dark|bright|empty|blurred|frozen|no-signal|incomplete|size)",
+    r"fault-(dark|bright|empty|blurred|frozen|no-signal|no-light|incomplete|size)",
     r"camera-(opening|ok|lost|ended)",
     r"machine-(ready|judging|answered|editing|blocked|silent)",
     r"tab-(live|questions|today|models|people)",
     r"alert-(camera|disk)",
     r"(empty|budget|camera|loop|elsewhere|cold|loading|gone|login|locked|full|damaged)-(title|text)",
-    r"error-(host|supervisor|unknown-name|pin|filter|forged|large|wrong-form|malformed|missing|other)",
+    r"error-(host|supervisor|unknown-name|pin|filter|forged|large|wrong-form|malformed|missing)",
+    r"error-(watcher|other)",
     r"today-(pass|unsure|fail|fault)",
     r"lot-why-(audit|uncertain|cold-start)",
     r"class-[\w-]+",

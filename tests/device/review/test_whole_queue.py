@@ -52,7 +52,7 @@ def neu_device(tmp_path_factory: pytest.TempPathFactory, neu_cls: Path) -> Setti
 
     InspectionLoop(settings, ignore).run()
     db = open_store(settings.device.data)
-    for question in waiting(db, 17, 54):
+    for question in waiting(db, {"": (17, 54)}):
         add_label(db, question.patch_id, str(truth_of(db, question.patch_id)), "Anna")
     file = folder / "model.onnx"
     retrain(labelled_patches(db), settings, file)
@@ -91,7 +91,7 @@ def test_a_hundred_real_patches_are_reviewed_by_taps_alone(
         update={"device": neu_device.device.model_copy(update={"data": tmp_path})}
     )
     db = open_store(tmp_path)
-    truths = {q.patch_id: str(truth_of(db, q.patch_id)) for q in waiting(db, 17, 54)}
+    truths = {q.patch_id: str(truth_of(db, q.patch_id)) for q in waiting(db, {"": (17, 54)})}
     db.close()
     assert len(truths) >= 100
     began = len(answers_in(tmp_path))

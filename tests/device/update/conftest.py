@@ -15,7 +15,7 @@ import millsight
 from camera.milled_steel import CLASSES
 from config.document import to_toml
 from config.load import load_settings
-from config.settings import Camera, Device, Recipe, Settings, Trainer, Vmc220Source
+from config.settings import Camera, Device, Recipe, Settings, Trainer, Update, Vmc220Source
 from device.model import load_model_bytes
 from device.store import in_force, open_store
 from device.update.client import role_of
@@ -142,6 +142,7 @@ def site(
         camera=Camera(vmc220=Vmc220Source(frames=100)),
         recipe=Recipe(name="my part", classes=list(CLASSES), pass_classes=["clean"]),
         trainer=Trainer(golden=plate_folder),
+        update=Update(largest_slowdown=100),  # what else runs here must not slow a model down
     )
     config.write_text(to_toml(settings))
     settings = load_settings(config)

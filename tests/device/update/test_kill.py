@@ -37,7 +37,7 @@ SYNC = """
 import sys, time
 from pathlib import Path
 from config.load import load_settings
-from device.update.sync import models_line
+from device.update.sync import models_lines
 import device.exchange.folder
 settings = load_settings(Path(sys.argv[1]))
 wanted = sys.argv[2]
@@ -46,7 +46,7 @@ if wanted == "any":
 def step(name):
     if name == wanted:
         print("ready", flush=True)
-models_line(settings, step)
+list(models_lines(settings, step))
 print("done", flush=True)
 """
 

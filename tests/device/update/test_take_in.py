@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from config.document import to_toml
 from config.load import load_settings
+from config.recipes import Under
 from device.store import in_force, open_store
 from device.update.client import pin_root
 from device.update.release import RollOut, place_in_roll_out
@@ -206,9 +207,11 @@ def test_the_whole_way_over_s3(site: Site, three_models: list[Path], tmp_path: P
         for file in three_models[:2]:
             publish(settings, file, site.plates[:4])
             with open_place(settings.exchange) as place:
-                take_in(db, place, settings)
+                take_in(db, place, [Under(settings)])
             assert in_force(db).model_id == identity(file)
         refresh(settings)
         with open_place(settings.exchange) as place:
-            assert take_in(db, place, settings).release is None
+            (taken,) = take_in(db, place, [Under(settings)])
+        assert taken.choice is not None
+        assert taken.choice.release is None
         db.close()

@@ -27,7 +27,7 @@ def random_candidates(
 
     unlabelled = judged(count)
     sharper = log_softmax(2 * unlabelled.log_probabilities)
-    return Candidates(unlabelled, judged(labelled), lambda chosen: sharper[chosen])
+    return Candidates(unlabelled, judged(labelled), lambda chosen: np.stack([sharper[chosen]] * 8))
 
 
 @st.composite
@@ -41,7 +41,13 @@ def any_candidates(draw: st.DrawFn) -> Candidates:
         features = draw(npst.arrays(np.float32, (number, 3), elements=st.floats(-9, 9, width=32)))
         return Judged(log_softmax(logits), features)
 
-    return Candidates(judged(draw(st.integers(1, 25))), judged(draw(st.integers(1, 8))))
+    unlabelled = judged(draw(st.integers(1, 25)))
+    turned = log_softmax(unlabelled.log_probabilities[:, ::-1] / 2)
+
+    def look_again(chosen: np.ndarray) -> np.ndarray:
+        return np.stack([unlabelled.log_probabilities[chosen], turned[chosen]] * 4)
+
+    return Candidates(unlabelled, judged(draw(st.integers(1, 8))), look_again)
 
 
 @pytest.fixture(scope="session")

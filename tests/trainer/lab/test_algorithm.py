@@ -6,7 +6,7 @@ import pytest
 from tests.trainer.lab.conftest import log_softmax
 from trainer.lab.algorithm import Round, Settings, run
 from trainer.lab.candidates import Judged
-from trainer.lab.learners import Fitted, OnStep
+from trainer.lab.learners import Fitted, Lesson, OnStep
 from trainer.lab.strategies import make_strategy
 
 
@@ -17,16 +17,10 @@ class NearestMean:
         self.means = np.zeros(3)
         self.fits: list[tuple[int, int]] = []
 
-    def fit(
-        self,
-        patches: np.ndarray,
-        labels: np.ndarray,
-        unlabelled: np.ndarray,
-        on_step: OnStep | None = None,
-    ) -> Fitted:
-        grey = patches.mean(axis=(1, 2))
-        self.means = np.array([grey[labels == c].mean() for c in range(3)])
-        self.fits.append((len(patches), len(unlabelled)))
+    def fit(self, lesson: Lesson, _on_step: OnStep | None = None) -> Fitted:
+        grey = lesson.patches.mean(axis=(1, 2))
+        self.means = np.array([grey[lesson.labels == c].mean() for c in range(3)])
+        self.fits.append((len(lesson.patches), len(lesson.unlabelled)))
         return Fitted(1, 0.0)
 
     def judge(self, patches: np.ndarray) -> Judged:
@@ -44,7 +38,9 @@ def pool() -> tuple[np.ndarray, np.ndarray]:
     return np.broadcast_to(grey.astype(np.uint8)[:, None, None], (90, 4, 4)).copy(), labels
 
 
-@pytest.mark.parametrize("strategy", ["kls+quota", "rs", "lc", "coreset", "kls+quota+again"])
+@pytest.mark.parametrize(
+    "strategy", ["kls+quota", "rs", "lc", "coreset", "kls+quota+again", "disagree+quota"]
+)
 def test_rounds_grow_as_planned_and_nothing_is_asked_twice(
     pool: tuple[np.ndarray, np.ndarray], strategy: str
 ) -> None:

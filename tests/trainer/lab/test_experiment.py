@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import pytest
 
 import trainer.lab.grid
 from config.errors import UserError
-from trainer.lab import experiments, reports
+from device.locks import try_lock
+from trainer.lab import beyond, experiments, reports
 from trainer.lab.arms import Arm
-from trainer.lab.cache import arm_file, load_arm
+from trainer.lab.cache import arm_file, load_arm, save_arm
 from trainer.lab.cli import experiment, parse_seeds
 from trainer.lab.experiments import EXPERIMENTS, Experiment, find
+from trainer.lab.grid import TRAININGS
 from trainer.lab.learners import PaperRecipe
 from trainer.lab.protocol import LabData, lab_data, load_folder
 from trainer.lab.results import Job, Results, Run, per_round, share_to_reach
@@ -23,7 +26,9 @@ from trainer.lab.runner import run_arm
 from trainer.lab.speed import race
 from trainer.lab.stopping import RULES, apply
 from trainer.lab.tables import Cell, Table
-from trainer.training import Training
+from trainer.lab.written import footer
+from trainer.memory import Memory
+from trainer.training import Progress, Training
 
 SHORT = Training(fewest_steps=2, most_steps=2, batch=4)
 ARMS = {
@@ -36,7 +41,7 @@ JOBS: dict[str, Job] = {name: ("", arm) for name, arm in ARMS.items()}
 
 def tiny_tables(results: Results, images: int) -> list[Table]:
     return [
-        reports.accuracy_over_labels(results, JOBS, "tiny"),
+        reports.accuracy_over_labels(results, JOBS, "tiny", images),
         reports.stopping(results, JOBS, images),
         reports.weaknesses(results, JOBS),
     ]
@@ -49,7 +54,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[Experiment]:
         list(JOBS.values()),
         tiny_tables,
         lambda results: (
-            experiments._beyond_figures(results)
+            beyond.figures(results)
             | experiments._traces({"P": JOBS["paper"]}, "tiny-trace", "P")(results)
         ),
     )
@@ -159,6 +164,46 @@ def test_every_round_of_the_shorter_arm_is_that_of_the_longer(two_classes: LabDa
     assert own == beginning
 
 
+def test_a_trace_changes_nothing_else(
+    two_classes: LabData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking at the validation images must not turn dropout off; so a traced arm serves twice."""
+    monkeypatch.setattr("trainer.lab.runner.TRACED", 1)
+    traced = Arm("paper", schedule="all", paper=PaperRecipe(epochs=3, batch=8), trace=True)
+    plain = replace(traced, trace=False)
+    with_trace, without = (run_arm(arm, two_classes, 0) for arm in (traced, plain))
+    assert [point["epoch"] for point in with_trace["trace"]] == [1, 2, 3]
+    save_arm(tmp_path, two_classes, traced, 0, with_trace)
+    served = load_arm(tmp_path, two_classes, plain, 0)
+    assert served is not None
+    for here in (with_trace["rounds"][0], without["rounds"][0], served["rounds"][0]):
+        del here["seconds"]
+    assert with_trace["rounds"] == without["rounds"] == served["rounds"]
+
+
+def test_an_arm_that_was_killed_goes_on_with_its_finished_trainings(
+    two_classes: LabData, tmp_path: Path
+) -> None:
+    arm, memory = ARMS["RS"], Memory(tmp_path)
+    told: list[int] = []
+    whole = run_arm(arm, two_classes, 0, lambda _name, step: told.append(step.step))
+    half, left = len(told) // 2, []
+
+    def killed_in_the_second_round(_name: str, step: Progress) -> None:
+        left.append(step.step)
+        if len(left) > half:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_arm(arm, two_classes, 0, killed_in_the_second_round, memory)
+    left.clear()
+    again = run_arm(arm, two_classes, 0, lambda _name, step: left.append(step.step), memory)
+    assert left == told[half:]
+    for here in again["rounds"] + whole["rounds"]:
+        del here["seconds"]
+    assert again["rounds"] == whole["rounds"]
+
+
 @pytest.mark.parametrize(
     ("text", "numbers"), [("0-4", [0, 1, 2, 3, 4]), ("3", [3]), ("0,2,5", [0, 2, 5])]
 )
@@ -172,6 +217,23 @@ def test_other_seeds_are_refused(text: str) -> None:
         parse_seeds(text)
 
 
+def test_everything_is_every_experiment_once() -> None:
+    assert sorted(find("everything")) == sorted(EXPERIMENTS)
+    assert list(find("table2")) == ["table2"]
+
+
+def test_what_another_process_runs_is_left_to_it(
+    tiny: Experiment, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tmp_path / TRAININGS / f"two-{ARMS['KLS'].name}-seed0.lock"
+    with try_lock(lock) as held:
+        assert held
+        experiment("tiny", data=folder, seeds="0", out=tmp_path, threads=1)
+    assert "another process is at it" in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "arms" / "two").iterdir()}
+    assert names == {f"{ARMS[name].name}-seed0.json" for name in ("RS", "paper")}
+
+
 def test_unknown_experiments_and_missing_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="table2"):
         find("table6")
@@ -181,6 +243,15 @@ def test_unknown_experiments_and_missing_folders_are_refused(tmp_path: Path) -> 
         experiment("fig9", data=tmp_path, finished=True)
     with pytest.raises(UserError, match="folder does not exist"):
         experiment("table2", data=tmp_path, json_file=tmp_path / "none" / "x.json")
+
+
+def test_where_nothing_is_finished_nothing_is_written(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "lab"
+    experiment("table2", data=folder, seeds="0", out=out, threads=1, finished=True)
+    assert "table2: no arm is finished" in capsys.readouterr().out
+    assert not list(out.glob("table2*"))
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -241,6 +312,10 @@ def test_cells() -> None:
     assert Cell([]).text() == "–"
     assert Cell([], 3).text() == "– (3)"
     assert Cell([1.234], places=2).text() == "1.23"
+    exact = Cell([100.0], images=360)
+    assert exact.interval == pytest.approx((100 * 0.025 ** (1 / 360), 100))
+    assert exact.text() == "100.0 [99.0, 100.0]"
+    assert Cell([], images=360).text() == "–"
 
 
 def test_rows_without_figures_are_named_below_the_table() -> None:
@@ -250,6 +325,19 @@ def test_rows_without_figures_are_named_below_the_table() -> None:
     assert "| printed | – (80) | 0 |" in text
     assert "| idle" not in text
     assert "A note. Not run yet: idle." in text
+    assert Table("T", ["x"], {"idle": [Cell([])]}).markdown() == "**T**\n\nNot run yet.\n"
+
+
+def test_the_footer_tells_seconds_and_machines() -> None:
+    runs = [
+        {"seconds": seconds, "machine": {"cpu": "2 × CPU", "threads": 1, "load": load}}
+        for seconds, load in ((100.4, 3.0), (1900, 24.5))
+    ]
+    text = footer(runs)
+    assert "2 runs, 2,000 s" in text
+    assert "2 × CPU, 1 thread" in text
+    assert "3.0 to 24.5" in text
+    assert footer([]) == ""
 
 
 def test_rules_that_need_validation_labels_are_not_applied_without_them() -> None:

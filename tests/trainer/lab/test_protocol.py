@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from config.errors import UserError
-from trainer.lab.arms import Arm, pool_of, totals
+from trainer.lab.arms import RARE, Arm, answers, pool_of, totals
 from trainer.lab.milling import from_neu, simulated
 from trainer.lab.protocol import LabData, lab_data, make_splits
 
@@ -43,6 +43,23 @@ def test_without_validation_the_pool_is_all_but_the_test(like_neu: LabData) -> N
     assert len(np.unique(initial)) == 54
     again = pool_of(Arm("best", strategy="rs", schedule="few"), like_neu, splits, 3)
     np.testing.assert_array_equal(initial, again[1])  # every arm starts with the same labels
+
+
+def test_misleading_labels_mislead_as_told(like_neu: LabData) -> None:
+    splits = make_splits(like_neu, 4)
+    starved, lopsided = Arm("guarded", schedule="starved"), Arm("guarded", schedule="lopsided")
+    wrong = Arm("guarded", schedule="wrong")
+    for arm, count in ((starved, 18), (lopsided, 54)):
+        pool, initial = pool_of(arm, like_neu, splits, 4)
+        first = like_neu.labels[pool[initial]]
+        assert len(first) == count
+        assert (first == 4).sum() == RARE[arm.schedule]
+    truth = like_neu.labels[pool]
+    np.testing.assert_array_equal(answers(lopsided, like_neu, pool, 4), truth)
+    said = answers(wrong, like_neu, pool, 4)
+    assert 0.05 < (said != truth).mean() < 0.15
+    assert said.min() >= 0
+    assert said.max() <= 5
 
 
 def test_amplified_images_stay_with_their_original(like_neu: LabData) -> None:

@@ -13,7 +13,8 @@ from trainer.lab.strategies import StreamQuery, make_strategy
 from trainer.lab.utilities import UTILITIES
 
 NAMES = [*UTILITIES, "rs", "badge", "coreset", "typiclust"]
-ALL = [name + wear for name in NAMES for wear in ("", "+quota", "+again", "+quota+again")]
+WEARS = ("", "+quota", "+again", "+quota+again")
+ALL = [name + wear for name in NAMES for wear in WEARS if name != "disagree" or "again" not in wear]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -91,7 +92,7 @@ def test_a_second_look_chooses_by_what_it_then_sees() -> None:
         sure = np.full((len(chosen), 4), -50.0)
         sure[:, 0] = 0
         sure[-1] = np.log(0.25)
-        return sure
+        return sure[None]
 
     seen = Candidates(candidates.unlabelled, candidates.labelled, look_again)
     chosen = make_strategy("lc+again").query(seen, 1)

@@ -83,3 +83,16 @@ def test_kls_is_not_monotone_and_both_variants_know_another_order() -> None:
     assert floored[0] < kls[0]
     assert isinstance(fit_baselines(labelled), Baselines)
     assert reverse_divergence(candidates)[0] < kls[0]
+
+
+def test_disagreement_by_hand() -> None:
+    """Two orientations that say the opposite: ln 2 less their own entropy. The same: nothing."""
+    views = np.log([[[0.9, 0.1], [0.7, 0.3]], [[0.1, 0.9], [0.7, 0.3]]])
+    features = np.zeros((2, 1), np.float32)
+    judged = Judged(views[0], features)
+    candidates = Candidates(judged, judged, lambda chosen: views[:, chosen])
+    own = -0.9 * np.log(0.9) - 0.1 * np.log(0.1)
+    expected = [np.log(2) - own, 0]
+    np.testing.assert_allclose(UTILITIES["disagree"](candidates), expected, atol=1e-12)
+    with pytest.raises(ValueError, match="look_again"):
+        UTILITIES["disagree"](Candidates(judged, judged))

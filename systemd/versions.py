@@ -1,0 +1,98 @@
+"""Versions of millsight side by side, and which of them is in use."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from systemd.bundle import unpack
+from systemd.layout import Layout
+
+DONE = "INSTALLED"
+"""Written last: a folder without it is a version whose installation was cut off."""
+ROOM = 4
+"""An unpacked version takes about so many times its bundle."""
+
+
+class InstallError(Exception):
+    """The installation cannot go on; its text is a line that says why and what to do."""
+
+
+def run(*command: str | Path) -> None:
+    """Run a command to its end.
+
+    Raises:
+        InstallError: it failed; a line of its output says why.
+    """
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()
+        line = said[0 if command[0] == "systemctl" else -1]  # its last one is advice
+        raise InstallError(f"{' '.join(map(str, command[:3]))}: {line}")
+
+
+def systemd_runs() -> bool:
+    """Whether there is a system manager to start services, or an image is built."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def lay_down(bundle: Path, layout: Layout) -> str:
+    """Put the version of a bundle beside those that are there; returns its name.
+
+    What runs is not touched.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        InstallError: no room, or pip failed.
+    """
+    layout.versions.mkdir(parents=True, exist_ok=True)
+    needed = ROOM * bundle.stat().st_size if bundle.is_file() else 0
+    if (free := shutil.disk_usage(layout.versions).free) < needed:
+        raise InstallError(
+            f"{layout.versions}: {free / 1e6:.0f} MB free, needed are {needed / 1e6:.0f}"
+        )
+    with tempfile.TemporaryDirectory(dir=layout.versions, prefix=".unpacked-") as temporary:
+        unpacked = Path(temporary)
+        version = unpack(bundle, unpacked)
+        place = layout.versions / version
+        if (place / DONE).exists():
+            return version
+        shutil.rmtree(place, ignore_errors=True)
+        extras = (unpacked / "EXTRAS").read_text().strip()
+        run("/usr/bin/python3", "-m", "venv", place)
+        run(
+            *(place / "bin/pip", "install", "--quiet", "--no-index", "--no-cache-dir"),
+            *("--find-links", unpacked / "wheels", f"millsight[{extras}]=={version}"),
+        )
+        shutil.copytree(unpacked / "systemd", place / "share/systemd")
+    (place / DONE).touch()
+    os.sync()
+    return version
+
+
+def switch(version: str, layout: Layout) -> None:
+    """Make a version the one in use: its services, its commands, in one step of a link."""
+    share = layout.versions / version / "share/systemd"
+    layout.units.mkdir(parents=True, exist_ok=True)
+    wanted = {path.name for path in share.glob("millsight*")}
+    for old in layout.units.glob("millsight*"):
+        if old.name not in wanted:
+            old.unlink()
+    for name in wanted:
+        shutil.copyfile(share / name, layout.units / name)
+    link(layout.current, Path(version))
+    os.sync()
+    if systemd_runs():
+        run("systemctl", "daemon-reload")
+
+
+def link(path: Path, target: Path) -> None:
+    """Make or turn a symbolic link, at no moment missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    fresh.rename(path)
