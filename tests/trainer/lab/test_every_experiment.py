@@ -20,8 +20,8 @@ from trainer.training import Training
 QUICK = {"table2", "table5", "fig8", "fig12", "stopping"}
 """Those with few arms; the rest is slow, for there are many."""
 ROUGH = {"table3", "table4", "table5", "beyond", "unlabelled"}
-"""Tables of given shares of labels, which so few images do not have; no tiny training reaches
-Table 3's 90 % for sure."""
+"""Tables of given shares of labels, which so few images do not have (none is Table 4's 44 %); no
+tiny training reaches Table 3's 90 % for sure."""
 DRAWN = {
     "fig6": ["fig6"],
     "fig7": ["fig7"],
@@ -85,7 +85,7 @@ def test_from_arms_to_tables_and_figures(
         if "(as printed)" not in row
     }
     if name in ROUGH:
-        assert any(found.values()) or name == "table3"
+        assert any(found.values()) or name in ("table3", "table4")
     else:
         assert all(found.values()), found
     if told["tables"]:
