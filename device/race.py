@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 from sqlite_utils import Database
 
+from config.errors import UserError
 from config.settings import PATCH_SIZE, Settings
 from device.clock import stamp
-from device.model import Model, Variant
+from device.model import Model, Variant, load_model_bytes
 from device.patches import Patches
 from device.verdict import judge
 
@@ -67,13 +68,18 @@ def alike(float32: Model, int8: Model, patches: Patches) -> Alike:
     return Alike(len(patches), float(same.mean()), float(1 - same_class.mean()))
 
 
-def race(model: Model, patches: Patches, settings: Settings) -> Outcome:
-    """Race the two forms of a model that was loaded with both.
+def race(content: bytes, patches: Patches, settings: Settings) -> Outcome:
+    """Race the two forms of a model file.
 
-    `patches`, uint8 [N, 200, 200], are drawn at random from the device's stream.
+    `patches`, uint8 [N, 200, 200], stand for the device's stream. An int8 form that cannot be run
+    here loses; the model is none the worse.
     """
     if settings.device.int8 == "never":
         return Outcome("float32", "device.int8 is never")
+    try:
+        model = load_model_bytes(content, "the model", settings.device.threads, "int8")
+    except UserError as error:
+        return Outcome("float32", str(error))
     if model.int8 is None:
         return Outcome("float32", "the model has no int8 form")
     if len(patches) < FEWEST_PATCHES:
@@ -98,12 +104,15 @@ def speedup(float32: Model, int8: Model, patches: Patches) -> float:
     return statistics.median(seconds(float32) / seconds(int8) for _ in range(PAIRS))
 
 
-def stream_patches(db: Database, most: int = MOST_PATCHES) -> Patches:
-    """The last patches that were kept by chance and not for their score: uint8 [N, 200, 200]."""
+def stream_patches(db: Database, recipe: str, most: int = MOST_PATCHES) -> Patches:
+    """The last patches of a recipe that were kept by chance, not for their score: uint8 [N, 200,
+    200]."""
     rows = db.execute(
         "SELECT patches.png FROM flags JOIN patches ON patches.id = flags.patch_id "
-        "WHERE flags.reason IN ('audit', 'cold-start') ORDER BY flags.id DESC LIMIT ?",
-        [most],
+        "JOIN frames ON frames.id = flags.frame_id "
+        "WHERE flags.reason IN ('audit', 'cold-start') AND frames.recipe = ? "
+        "ORDER BY flags.id DESC LIMIT ?",
+        [recipe, most],
     ).fetchall()
     side = PATCH_SIZE
     pictures = [cv2.imdecode(np.frombuffer(row[0], np.uint8), cv2.IMREAD_GRAYSCALE) for row in rows]
@@ -124,9 +133,15 @@ def record_race(db: Database, model_id: str, outcome: Outcome) -> None:
     )  # fmt: skip
 
 
+def last_race(db: Database, model_id: str) -> tuple[Variant, str] | None:
+    """The form of a model that judges here, and why; None: it was never raced."""
+    row = db.execute(
+        "SELECT variant, why FROM races WHERE model_id = ? ORDER BY id DESC LIMIT 1", [model_id]
+    ).fetchone()
+    return None if row is None else ("int8" if row[0] == "int8" else "float32", row[1])
+
+
 def variant_of(db: Database, model_id: str) -> Variant:
     """The form of a model that judges here."""
-    row = db.execute(
-        "SELECT variant FROM races WHERE model_id = ? ORDER BY id DESC LIMIT 1", [model_id]
-    ).fetchone()
-    return "int8" if row is not None and row[0] == "int8" else "float32"
+    found = last_race(db, model_id)
+    return "float32" if found is None else found[0]

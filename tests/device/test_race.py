@@ -1,6 +1,7 @@
 """The int8 form of a model judges only where it is faster here and judges alike."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ from config.errors import UserError
 from config.settings import Settings
 from device import race as races
 from device.activation import activate
+from device.history import find_model
 from device.int8 import pack
+from device.loop import InspectionLoop
 from device.model import Model, load_model, load_model_bytes
 from device.race import FEWEST_PATCHES, race, record_race, stream_patches, variant_of
+from device.status import device_status, status_lines
 from device.store import open_store
 from export.graph import build_onnx
 from export.int8 import build_int8, grouped, measure_ranges
@@ -23,13 +27,19 @@ Plates = NDArray[np.uint8]
 
 
 @pytest.fixture
-def both(plates: Plates) -> Model:
-    """A model loaded with its int8 form, its verdicts far from every threshold."""
+def two_forms(plates: Plates) -> bytes:
+    """A model file with an int8 form, its verdicts far from every threshold."""
     weights = weights_of(GlobalPoolingNet("gapc", 4).eval())
     said = metadata(baselines=[[0.25] * 4] * 4, baseline_counts=[1] * 4, thresholds=[50.0] * 4)
     plain = build_onnx(weights, said)
     graph, step = build_int8(weights, measure_ranges(plain, plates))
-    return load_model_bytes(build_onnx(weights, said, pack(graph, step)), "test", variant="int8")
+    return build_onnx(weights, said, pack(graph, step))
+
+
+@pytest.fixture
+def both(two_forms: bytes) -> Model:
+    """The same, loaded with its int8 form."""
+    return load_model_bytes(two_forms, "test", variant="int8")
 
 
 def test_the_int8_form_says_nearly_the_same(both: Model, plates: Plates) -> None:
@@ -52,29 +62,66 @@ def test_the_first_convolution_on_groups_of_columns_is_the_same_convolution() ->
     assert len(bias) == 4
 
 
-def test_int8_judges_only_where_it_wins(
-    both: Model, plates: Plates, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def any_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights are not judged by their alikeness, nor this machine by its speed."""
     monkeypatch.setattr(races, "LEAST_SAME", 0.0)
     monkeypatch.setattr(races, "MOST_OTHER_CLASS", 1.0)
     monkeypatch.setattr(races, "speedup", lambda *_: 1.5)
-    assert race(both, plates, settings).variant == "int8"
-    monkeypatch.setattr(races, "speedup", lambda *_: 1.1)
-    assert race(both, plates, settings).variant == "float32"
-    monkeypatch.setattr(races, "speedup", lambda *_: 1.5)
-    monkeypatch.setattr(races, "LEAST_SAME", 1.1)
-    assert race(both, plates, settings).variant == "float32"
-    monkeypatch.setattr(races, "LEAST_SAME", 0.0)
-    assert race(both, plates[: FEWEST_PATCHES - 1], settings).variant == "float32"
-    assert race(replace(both, int8=None), plates, settings).variant == "float32"
+
+
+@pytest.mark.usefixtures("any_wins")
+def test_int8_judges_only_where_it_wins(
+    two_forms: bytes, plates: Plates, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def winner(content: bytes = two_forms, patches: Plates = plates) -> str:
+        return race(content, patches, settings).variant
+
+    assert winner() == "int8"
+    assert winner(patches=plates[: FEWEST_PATCHES - 1]) == "float32"
+    with monkeypatch.context() as slow:
+        slow.setattr(races, "speedup", lambda *_: 1.1)
+        assert winner() == "float32"
+    with monkeypatch.context() as strict:
+        strict.setattr(races, "LEAST_SAME", 1.1)
+        assert winner() == "float32"
+    weights = weights_of(GlobalPoolingNet("gapc", 4).eval())
+    assert winner(build_onnx(weights, metadata())) == "float32"
+    damaged = race(build_onnx(weights, metadata(), "{"), plates, settings)
+    assert (damaged.variant, "damaged" in damaged.why) == ("float32", True)
     never = settings.device.model_copy(update={"int8": "never"})
-    assert race(both, plates, settings.model_copy(update={"device": never})).variant == "float32"
+    without = settings.model_copy(update={"device": never})
+    assert race(two_forms, plates, without).variant == "float32"
+
+
+@pytest.mark.usefixtures("any_wins")
+def test_from_a_won_race_to_the_kept_patch(
+    two_forms: bytes, plates: Plates, settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "two.onnx"
+    file.write_bytes(two_forms)
+    db = open_store(settings.device.data)
+    model = activate(db, file, settings, "test", golden=plates)
+    summary = InspectionLoop(settings, lambda _: None).run()
+    assert summary.frames == len(plates)
+    kept = db.execute("SELECT variant, count(*) FROM flags GROUP BY variant").fetchall()
+    assert [row[0] for row in kept] == ["int8"]
+    events = [row[0] for row in db.execute("SELECT text FROM events WHERE kind = 'model'")]
+    assert f"{model.id[:12]} in use, its int8 form" in events
+    found = find_model(db, model.id)
+    assert found.race is not None
+    assert found.race[0] == "int8"
+    status = device_status(settings)
+    assert status["model"]["form"] == "int8"
+    assert any("judges in int8" in line for line in status_lines(status))
+    assert len(stream_patches(db, "another recipe")) == 0
+    db.close()
 
 
 def test_the_race_of_an_activation_is_on_record(settings: Settings, make_model: MakeModel) -> None:
     db = open_store(settings.device.data)
     model = activate(db, make_model(), settings, "test")
-    assert len(stream_patches(db)) == 0
+    assert len(stream_patches(db, settings.recipe.name)) == 0
     assert variant_of(db, model.id) == "float32"
     [(why,)] = db.execute("SELECT why FROM races").fetchall()
     assert "needed" in why or "no int8 form" in why
