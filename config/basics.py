@@ -14,9 +14,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[\w][\w .+-]{0,63}$")]
 class Section(BaseModel):
     """A table of the settings file. Unknown keys are refused, values cannot change later.
 
-    Types are strict, as they are in TOML: neither "5" nor true is a number.
+    Types are strict, as they are in TOML: neither "5" nor true is a number. A section that is the
+    default of a key is made by `model_construct`: only so is no validator built for each section
+    besides that of the whole, which takes longer than all else of reading the settings.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)

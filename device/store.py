@@ -326,13 +326,13 @@ def record_settings(db: Database, settings: Settings) -> None:
 
     Without passwords: the trail and the lot reports are for many eyes.
     """
-    toml = without_passwords(to_toml(settings))
+    toml = without_passwords(to_toml(settings, comments=False))
     digest = hashlib.sha256(toml.encode()).hexdigest()
     with exclusive(db):
         last = db.execute(
             "SELECT digest, toml FROM settings_in_force ORDER BY id DESC LIMIT 1"
         ).fetchone()
-        if last is not None and last[0] == digest:
+        if last is not None and (last[0] == digest or _without_comments(last[1]) == toml):
             return
         db.execute(
             "INSERT INTO settings_in_force (digest, toml, wall_ns, monotonic_ns, boot_id, "
@@ -340,9 +340,16 @@ def record_settings(db: Database, settings: Settings) -> None:
             [digest, toml, *stamp()],
         )
         if last is not None:
-            added = sorted(set(toml.splitlines()) - set(last[1].splitlines()))
+            added = sorted(set(toml.splitlines()) - set(_without_comments(last[1]).splitlines()))
             subject = "; ".join(added)[:1000] or "lines removed"
             add_action(db, user_name(), "changed settings", subject)
+
+
+def _without_comments(toml: str) -> str:
+    """Recorded settings as they are recorded now: a table or a key a line."""
+    lines = toml.splitlines(keepends=True)
+    kept = [line for line in lines[1:] if not line.startswith("# ") or line.endswith("(not set)\n")]
+    return lines[0] + "".join(re.sub(r"^(\[.*?\])  # .*", r"\1", line) for line in kept)
 
 
 def without_passwords(toml: str) -> str:

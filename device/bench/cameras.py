@@ -47,9 +47,9 @@ def together(inputs: Inputs, count: int) -> float:
             settings = new_device(inputs.settings, folder / str(number), inputs.model_file)
             config = settings.device.data / "millsight.toml"
             config.write_text(to_toml(settings), encoding="utf-8")
-            command = [config, inputs.scratch / "patches.npy", str(frames)]
+            arguments = [str(config), str(inputs.scratch / "patches.npy"), str(frames)]
             process = subprocess.Popen(
-                [sys.executable, "-m", "device.bench.cameras", *command],
+                [sys.executable, "-m", "device.bench.cameras", *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -66,7 +66,7 @@ def together(inputs: Inputs, count: int) -> float:
         ran = [json.loads(process.communicate()[0]) for process in processes]
     shutil.rmtree(folder)
     began, ended = min(one["began"] for one in ran), max(one["ended"] for one in ran)
-    return count * (frames - 1) / (ended - began)
+    return count * (frames - 1) / float(ended - began)
 
 
 def camera(config: Path, patches: Path, frames: int) -> None:

@@ -2,8 +2,8 @@
 
 Timed: `InferenceSession.run` on one patch, one thread. Yardstick: a product of two float32 matrices
 of 1024 × 1024 by NumPy's BLAS on one thread, in a process of its own, for its threads are counted
-when it is loaded; that is the peak. Both by processor time. The ratio is the share of the peak that the network's 70.5
-MFLOP reach.
+when it is loaded; that is the peak. Both by processor time. The ratio is the share of the peak that
+the network's 70.5 MFLOP reach.
 """
 
 import os
