@@ -20,13 +20,12 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 from sqlite_utils import Database
 
 from config.document import to_toml
 from config.errors import UserError
 from config.recipes import Under
-from config.settings import Name, Settings
+from config.settings import Settings
 from device import swap_store
 from device.alike import fingerprint
 from device.clock import stamp
@@ -35,7 +34,6 @@ from device.schema import migrations
 from device.second_look import is_doubted, open_doubts
 from device.swap_store import finish_swap, identity_of, is_mending
 
-_NAME = TypeAdapter(Name)
 STORE_FILE = swap_store.STORE_FILE
 BUSY_TIMEOUT_S = 30.0
 NEW_PRAGMA = "auto_vacuum = INCREMENTAL"
@@ -299,15 +297,6 @@ def add_action(db: Database, who: str, action: str, subject: str) -> None:
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
         [who, action, subject, *stamp()],
     )
-
-
-def is_name(words: str) -> bool:
-    """Whether words may be the number of a part or lot: safe in file names, URLs and pages."""
-    try:
-        _NAME.validate_python(words)
-    except ValidationError:
-        return False
-    return True
 
 
 def begin_lot(db: Database, part: str, lot: str, who: str) -> None:

@@ -1,6 +1,7 @@
 """`millsight device run` as the process that a box runs, watched from outside."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from config.document import to_toml
 from config.settings import FolderSource
 from device.bench.loop import new_device
 from device.bench.row import Inputs
+
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 
 
 class Running(NamedTuple):
@@ -43,6 +46,7 @@ def device_process(inputs: Inputs) -> Iterator[Running]:
     process = subprocess.Popen(
         [sys.executable, "-m", "millsight", "device", "run", "-c", str(config), "--verdicts"],
         stdout=subprocess.PIPE,
+        env=compiled(inputs),
         text=True,
     )
     assert process.stdout is not None
@@ -53,6 +57,12 @@ def device_process(inputs: Inputs) -> Iterator[Running]:
         process.send_signal(signal.SIGTERM)
         process.communicate()
         shutil.rmtree(data)
+
+
+def compiled(inputs: Inputs) -> dict[str, str]:
+    """The environment of a Python that keeps what it has compiled, as an installation has it."""
+    kept = {name: value for name, value in os.environ.items() if name != NO_BYTECODE}
+    return kept | {"PYTHONPYCACHEPREFIX": str(inputs.scratch / "bytecode")}
 
 
 def _links(inputs: Inputs) -> Path:

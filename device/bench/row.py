@@ -7,8 +7,6 @@ does. So a row is met by its ratio, never by its value.
 import os
 import re
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -171,15 +169,6 @@ def affinity(cores: int | None) -> Iterator[None]:
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0))
-
-
-def run_python(code: str, *arguments: str) -> None:
-    """Run a few lines in a Python of its own.
-
-    Raises:
-        subprocess.CalledProcessError: it failed.
-    """
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
 def bare(model: Model, patches: Patches, at_once: int = 1) -> None:
