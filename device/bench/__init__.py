@@ -6,7 +6,7 @@
 ROWS = {
     name: f"device.bench.{name}"
     for name in (
-        "loop", "frames", "network", "cameras", "kls", "keeping", "start", "memory",
+        "loop", "frames", "network", "cameras", "kls", "keeping", "queries", "start", "memory",
     )
 }  # fmt: skip
 """The module of each row, by the row's name; loaded only when it is asked for.
