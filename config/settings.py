@@ -226,6 +226,9 @@ class Device(Section):
     is, nothing is written there: the root disk must not fill up in its place."""
     threads: int = Field(default=1, ge=1, le=64)
     """Threads of one inference. One is fastest for this network."""
+    int8: Literal["race", "never"] = "race"
+    """Whether a model's int8 form may judge: `race` measures it on this device whenever a model is
+    brought into use, and takes it only where it is faster and judges alike."""
     recipes: Path = Field(default=Path("recipes"), strict=False)
     """Folder of the recipes besides the one in this file, one TOML file each; `millsight recipe`.
     Relative paths start at the settings file."""

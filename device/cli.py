@@ -234,7 +234,8 @@ def activate(
 def models(config: Config = None, *, recipe: RecipeName = None) -> None:
     """List the models of this device, the newest first, and those that it refused.
 
-    * is the model in use. A model on probation says how far it is, one that is not taken from the
+    * is the model in use. Under each stands which of its two forms, float32 or int8, judges here,
+    and why. A model on probation says how far it is, one that is not taken from the
     exchange again says why. Where there are several recipes, each model names its own.
 
     Parameters
@@ -266,6 +267,8 @@ def models(config: Config = None, *, recipe: RecipeName = None) -> None:
             f"{_of(recipes, model.recipe)}{said.labels} labels, "
             f"{metrics or 'nothing measured'}; {model.uses[-1].reason}"
         )
+        if model.race is not None:
+            print(f"    judges in {model.race[0]}: {model.race[1]}")
         if model.probation is not None:
             print(f"    on probation: {said_of(model.probation, settings.update)}")
         if (reason := refused.pop((model.id, model.recipe), None)) is not None:
