@@ -387,7 +387,7 @@ class Trainer(Section):
     """The same for every class."""
     largest_unsure_rise: float = Field(default=0.2, ge=0, le=1)
     """Largest share of these patches by which it may be unsure more often than the model in use."""
-    publish: Publishing = Publishing()
+    publish: Publishing = Publishing.model_construct()
 
 
 class Update(Section):
@@ -460,19 +460,19 @@ class Exchange(Section):
 class Settings(Section):
     """All settings of a site: one TOML file."""
 
-    device: Device = Device()
-    camera: Camera = Camera()
-    recipe: Recipe = Recipe()
-    asking: Asking = Asking()
-    keeping: Keeping = Keeping()
-    backup: Backup = Backup()
-    drift: Drift = Drift()
-    machine: Machine = Machine()
-    plant: Plant = Plant()
-    review: Review = Review()
-    trainer: Trainer = Trainer()
-    exchange: Exchange = Exchange()
-    update: Update = Update()
+    device: Device = Device.model_construct()
+    camera: Camera = Camera.model_construct()
+    recipe: Recipe = Recipe.model_construct()
+    asking: Asking = Asking.model_construct()
+    keeping: Keeping = Keeping.model_construct()
+    backup: Backup = Backup.model_construct()
+    drift: Drift = Drift.model_construct()
+    machine: Machine = Machine.model_construct()
+    plant: Plant = Plant.model_construct()
+    review: Review = Review.model_construct()
+    trainer: Trainer = Trainer.model_construct()
+    exchange: Exchange = Exchange.model_construct()
+    update: Update = Update.model_construct()
 
     @model_validator(mode="after")
     def _a_plc_knows_every_class(self) -> Self:
