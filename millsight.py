@@ -23,7 +23,7 @@ app.command("device.review.people_cli:app", name="people", help="PINs, password,
 app.command("trainer.cli:app", name="trainer", help="Train models from labelled patches.")
 app.command("export.cli:app", name="export", help="Look into model files.")
 app.command("camera.cli:app", name="camera", help="See what the camera sees.")
-app.command("device.bench:bench", name="bench", help="Measure speed and memory on this machine.")
+app.command("trainer.bench.cli:app", name="bench", help="Measure speed, memory and growth.")
 app.command("trainer.demo:demo", name="demo", help="Live a compressed life on this machine.")
 
 
