@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from camera.source import GreyImage
 from config.settings import Quality
@@ -57,15 +56,16 @@ def drawn_share(image: GreyImage) -> float:
     What a camera, a converter or a server puts in the place of a missing picture (colour bars,
     NO SIGNAL) consists of areas of exactly one value and has two of them at least; a sensor's
     noise leaves no such areas. A picture that is flat at one value only is not drawn but dark,
-    bright or empty: then the share is 0, as it is when a sample of the rows has less than half of
-    such pixels.
+    bright or empty: then the share is 0, as it is when in a sample of the rows less than half of
+    the pixels equal their right neighbour.
     """
     if min(image.shape) < 2:
         return 0.0
-    sample = _flat(image, max(8, image.shape[0] // 32))
-    if np.count_nonzero(sample) < sample.size / 2:
+    sample = image[:: max(8, image.shape[0] // 32)]
+    if np.count_nonzero(sample[:, 1:] == sample[:, :-1]) < sample.size / 2:
         return 0.0
-    flat = _flat(image, 1)
+    right = image[:-1, :-1] == image[:-1, 1:]
+    flat = right & (image[:-1, :-1] == image[1:, :-1])
     counts = np.bincount(image[:-1, :-1][flat], minlength=256)
     levels = np.flatnonzero(counts > LEAST_AREA * image.size)
     if len(levels) < 2 or levels[-1] - levels[0] < LEAST_STEP:
@@ -76,12 +76,6 @@ def drawn_share(image: GreyImage) -> float:
 LEAST_AREA, LEAST_STEP = 0.0005, 32
 """Share of the picture that an area of a drawn picture has, and how far two of its grey values
 lie apart."""
-
-
-def _flat(image: GreyImage, every: int) -> NDArray[np.bool_]:
-    """Which pixels equal their right and lower neighbour, in every so many-th row."""
-    rows = image[:-1:every, :-1]
-    return np.asarray((rows == image[:-1:every, 1:]) & (rows == image[1::every, :-1]), np.bool_)
 
 
 DARK, BRIGHT = 4, 251

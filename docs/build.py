@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import cv2
-from figures import neu_demo
+from figures import month, neu_demo
 
 from camera.milled_steel import contact_sheet
 from config.document import to_markdown
@@ -155,6 +155,7 @@ def main() -> int:
     images.mkdir(exist_ok=True)
     cv2.imwrite(str(images / "contact-sheet.jpg"), contact_sheet(7), [cv2.IMWRITE_JPEG_QUALITY, 88])
     neu_demo(images / "neu-demo.png")
+    month(images / "month.png")
     return 0
 
 
