@@ -1,0 +1,227 @@
+"""Overlapping patches: one set of feature maps for a frame, against judging each patch alone.
+
+Shared maps need one normalisation for what several patches share, and they have no zero padding
+around every patch. This measures what both cost in accuracy, and what is won in time, before
+anything of it is built into a device.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from camera.milled_steel import (
+    CLASSES,
+    SENSOR_SIZE,
+    Plate,
+    random_defect,
+    random_milling,
+    random_optics,
+    render_plate,
+)
+from config.settings import PATCH_SIZE
+from device.model import STANDARDISE_EPSILON
+from trainer import networks
+from trainer.lab.learners import OnStep
+from trainer.lab.protocol import LabData, make_splits
+from trainer.networks import GlobalPoolingNet
+from trainer.training import Progress, Training, copy_average, keep_large_buffers, optimise
+
+STEP = 96
+"""Pixels between patches: 52 % overlap. A multiple of 32, so that all patches share pooled maps."""
+FRAMES_TO_LEARN, FRAMES_TO_TEST = 60, 40
+LABELS = 216
+"""12 % of NEU-CLS, where the appliance reaches 100 %."""
+TILES = 5
+"""Images along a side of a pasted frame."""
+DEFECTS = 6
+"""At most in a simulated frame."""
+SEEN, UNSEEN = 0.35, 0.02
+"""A patch is of a defect's class from this share of the defect on, and clean up to that one."""
+
+F32 = NDArray[np.float32]
+Normal = Literal["patch", "frame", "place"]
+"""What grey values are standardised by: the patch itself, its frame, or the 200 x 200 pixels around
+every place of the frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Framed:
+    """Frames with the classes of their patches."""
+
+    frames: list[NDArray[np.uint8]]
+    labels: list[NDArray[np.int64]]
+    """int64 [rows, columns] of each frame; −1: not to be told."""
+    step: int
+    """Pixels between patches."""
+
+
+def simulated(seed: int, count: int) -> Framed:
+    """Frames of the simulated platform at the sensor's full size, up to six defects in each."""
+    rng = np.random.default_rng(seed)
+    frames, labels = [], []
+    for _ in range(count):
+        names = rng.choice(CLASSES[1:], int(rng.integers(0, DEFECTS + 1)))
+        defects = [random_defect(rng, str(name), SENSOR_SIZE) for name in names]
+        plate = render_plate(rng, SENSOR_SIZE, random_milling(rng), random_optics(rng), defects)
+        frames.append(plate.image)
+        labels.append(_labels(plate))
+    return Framed(frames, labels, STEP)
+
+
+def _labels(plate: Plate) -> NDArray[np.int64]:
+    """Of every patch: the one defect that shows well in it, or clean, or −1."""
+    height, width = plate.image.shape
+    tops, lefts = (range(0, n - PATCH_SIZE + 1, STEP) for n in (height, width))
+    found = np.zeros((len(tops), len(lefts)), np.int64)
+    for truth in plate.defects:
+        x, y, w, h = truth.box
+        whole = np.zeros((height, width), np.float32)
+        whole[y : y + h, x : x + w] = truth.mask
+        for i, top in enumerate(tops):
+            for j, left in enumerate(lefts):
+                inside = whole[top : top + PATCH_SIZE, left : left + PATCH_SIZE].sum()
+                share = inside / truth.mask.sum()
+                if share > UNSEEN:
+                    tellable = share >= SEEN and found[i, j] == 0
+                    found[i, j] = CLASSES.index(truth.name) if tellable else -1
+    return found
+
+
+def pasted(data: LabData, chosen: NDArray[np.int64], seed: int) -> Framed:
+    """Images side by side in random order, as frames of 5 x 5 patches that do not overlap."""
+    order = np.random.default_rng(seed).permutation(chosen)
+    whole = len(order) // TILES**2 * TILES**2
+    frames, labels = [], []
+    for part in order[:whole].reshape(-1, TILES, TILES):
+        frames.append(np.vstack([np.hstack(list(data.patches[row])) for row in part]))
+        labels.append(data.labels[part])
+    return Framed(frames, labels, PATCH_SIZE)
+
+
+def normalised(frame: NDArray[np.uint8], by: Normal) -> F32:
+    """A frame by its own mean and deviation, or by those around every place."""
+    grey = frame.astype(np.float32)
+    if by == "frame":
+        return np.asarray((grey - grey.mean()) / np.sqrt(grey.var() + STANDARDISE_EPSILON))
+    around = (PATCH_SIZE, PATCH_SIZE)
+    wide = grey.astype(np.float64)
+    mean = cv2.blur(wide, around, borderType=cv2.BORDER_REFLECT_101)
+    squares = cv2.blur(wide * wide, around, borderType=cv2.BORDER_REFLECT_101)
+    variance = np.maximum(squares - mean * mean, 0)
+    return np.asarray((wide - mean) / np.sqrt(variance + STANDARDISE_EPSILON), np.float32)
+
+
+def cut(framed: Framed, by: Normal) -> tuple[F32, NDArray[np.int64]]:
+    """All patches that can be told, float32 [N, 200, 200], as `by` has them, and their classes."""
+    patches, labels = [], []
+    for frame, classes in zip(framed.frames, framed.labels, strict=True):
+        image = frame.astype(np.float32) if by == "patch" else normalised(frame, by)
+        for (i, j), label in np.ndenumerate(classes):
+            if label >= 0:
+                top, left = i * framed.step, j * framed.step
+                patches.append(image[top : top + PATCH_SIZE, left : left + PATCH_SIZE])
+                labels.append(label)
+    return np.stack(patches), np.array(labels)
+
+
+class Normalised(GlobalPoolingNet):
+    """GAPC for patches that are normalised already."""
+
+    def forward(self, patches: Tensor) -> networks.Outputs:
+        """Judge patches, float [N, 200, 200]."""
+        maps = F.max_pool2d(self.base(patches.unsqueeze(1)), 2)
+        features = maps.mean((2, 3))
+        return networks.Outputs(self.dense(self.dropout(features)), features)
+
+
+def shared(network: GlobalPoolingNet, image: F32) -> NDArray[np.int64]:
+    """The class of every patch of a normalised frame from maps that all share: [rows, columns]."""
+    with torch.inference_mode():
+        maps = F.max_pool2d(network.base(torch.from_numpy(image)[None, None]), 2)
+        features = F.avg_pool2d(maps, 6, STEP // 32)
+        logits = F.conv2d(features, network.dense.weight[:, :, None, None], network.dense.bias)
+    return logits[0].argmax(0).numpy()
+
+
+def learn(
+    patches: F32, labels: NDArray[np.int64], classes: int, seed: int, by: Normal, on_step: OnStep
+) -> Normalised:
+    """The appliance's training on so many labels, equally many of each class.
+
+    What it learns is normalised `by`; the result judges patches that are normalised already.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = np.concatenate(
+        [
+            rng.permutation(np.flatnonzero(labels == c))[: LABELS // classes]
+            for c in range(classes)
+        ]
+    )
+    torch.manual_seed(seed)
+    training = Training()
+    network = (GlobalPoolingNet if by == "patch" else Normalised)("gapc", classes)
+    average = [torch.zeros_like(p) for p in network.parameters()]
+    steps = 0
+    for loss in optimise(network, average, patches[chosen], labels[chosen], training, rng):
+        steps += 1
+        on_step(Progress(steps, training.steps(len(chosen)), loss))
+    copy_average(network, average, 1 - training.averaging**steps)
+    result = Normalised("gapc", classes)
+    result.load_state_dict(network.state_dict())
+    return result.eval()
+
+
+def alone(network: Normalised, patches: F32, by: Normal) -> NDArray[np.int64]:
+    """The class of every patch, each judged alone."""
+    found = []
+    with torch.inference_mode():
+        for part in torch.from_numpy(patches).split(64):
+            images = networks.standardise(part)[:, 0] if by == "patch" else part
+            found.append(network(images).logits.argmax(1).numpy())
+    return np.concatenate(found)
+
+
+def accuracies(
+    learnt: Framed, tested: Framed, classes: int, seed: int, on_step: OnStep
+) -> dict[str, float]:
+    """Accuracy by `trained on / judged by`, for all ways that make sense of these frames."""
+    cuts = {by: cut(tested, by) for by in get_args(Normal)}
+    labels = cuts["patch"][1]
+    told: dict[str, float] = {}
+    for trained in get_args(Normal):
+        network = learn(*cut(learnt, trained), classes, seed, trained, on_step)
+        for by in get_args(Normal):
+            if trained not in ("patch", by):
+                continue
+            right = alone(network, cuts[by][0], by) == labels
+            told[f"{trained} / {by}, alone"] = float(right.mean())
+            if by != "patch" and tested.step == STEP:
+                right = np.concatenate(
+                    [
+                        (shared(network, normalised(frame, by)) == classes_)[classes_ >= 0]
+                        for frame, classes_ in zip(tested.frames, tested.labels, strict=True)
+                    ]
+                )
+                told[f"{trained} / {by}, shared maps"] = float(right.mean())
+    return told
+
+
+def run(data: LabData, seed: int, on_step: OnStep) -> dict[str, Any]:
+    """What sharing costs on simulated frames, and on pasted ones of real images."""
+    keep_large_buffers()
+    sheets = simulated(1000 + seed, FRAMES_TO_LEARN), simulated(2000 + seed, FRAMES_TO_TEST)
+    splits = make_splits(data, seed)
+    rest = np.concatenate([splits.train, splits.validation])
+    tiles = pasted(data, rest, seed), pasted(data, splits.test, seed)
+    return {
+        "seed": seed,
+        "simulated": accuracies(*sheets, len(CLASSES), seed, on_step),
+        "pasted": accuracies(*tiles, len(data.classes), seed, on_step),
+        "patches": [sum(int((c >= 0).sum()) for c in one[1].labels) for one in (sheets, tiles)],
+    }
