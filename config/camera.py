@@ -207,13 +207,13 @@ class Camera(Section):
 
     source: Literal["folder", "opencv", "genicam", "gentl", "vmc220"] = "vmc220"
     """Kind of source; its own table below holds its settings."""
-    folder: FolderSource = FolderSource()
-    opencv: OpencvSource = OpencvSource()
-    genicam: GenicamSource = GenicamSource()
-    gentl: GentlSource = GentlSource()
-    vmc220: Vmc220Source = Vmc220Source()
-    live: Live = Live()
-    stage: Stage = Stage()
-    light: Light = Light()
-    scan: Scan = Scan()
-    quality: Quality = Quality()
+    folder: FolderSource = FolderSource.model_construct()
+    opencv: OpencvSource = OpencvSource.model_construct()
+    genicam: GenicamSource = GenicamSource.model_construct()
+    gentl: GentlSource = GentlSource.model_construct()
+    vmc220: Vmc220Source = Vmc220Source.model_construct()
+    live: Live = Live.model_construct()
+    stage: Stage = Stage.model_construct()
+    light: Light = Light.model_construct()
+    scan: Scan = Scan.model_construct()
+    quality: Quality = Quality.model_construct()

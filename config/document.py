@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from config.meaning import meanings
 from config.settings import Settings
 
 
@@ -48,12 +49,12 @@ def to_toml(settings: Settings, *, comments: bool = True) -> str:
     for name, section in tables(settings):
         doc = " ".join((type(section).__doc__ or "").split())
         lines += ["", f"[{name}]"] if not comments else ["", f"[{name}]  # {doc}"]
-        for key, field in type(section).model_fields.items():
+        for key in type(section).model_fields:
             value = getattr(section, key)
             if isinstance(value, BaseModel):
                 continue
             if comments:
-                lines += [f"# {line}" for line in (field.description or "").splitlines()]
+                lines += [f"# {line}" for line in meanings(type(section))[key].splitlines()]
             lines.append(
                 f"# {key} = (not set)" if value is None else f"{key} = {toml_value(value)}"
             )
@@ -71,12 +72,12 @@ def to_markdown() -> str:
     for name, section in tables(Settings()):
         doc = " ".join((type(section).__doc__ or "").split())
         lines += ["", f"## `[{name}]`", "", doc, "", "| key | default | meaning |", "|---|---|---|"]
-        for key, field in type(section).model_fields.items():
+        for key in type(section).model_fields:
             value = getattr(section, key)
             if isinstance(value, BaseModel):
                 continue
             default = "" if value is None else f"`{toml_value(value)}`"
-            meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+            meaning = " ".join(meanings(type(section))[key].split()).replace("|", "\\|")
             lines.append(f"| `{key}` | {default} | {meaning} |")
     return "\n".join(lines) + "\n"
 

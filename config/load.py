@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from config.errors import UserError
+from config.meaning import meanings
 from config.settings import Exchange, Settings
 
 ENVIRONMENT = "MILLSIGHT_CONFIG"
@@ -239,6 +240,6 @@ def _meaning(location: tuple[int | str, ...]) -> str:
     for part in location:
         if isinstance(part, str) and part in model.model_fields:
             field = model.model_fields[part]
-            meaning = " ".join((field.description or "").split())
+            meaning = " ".join(meanings(model).get(part, "").split())
             model = next(iter(models_in(field.annotation)), model)
     return meaning

@@ -166,9 +166,9 @@ class Machine(Section):
     without a verdict by then is NG."""
     unsure_is_ng: bool = True
     """Whether an unsure part raises NG beside Unsure; it never raises OK."""
-    modbus: Modbus = Modbus()
-    line: MachineLine = MachineLine()
-    stack_light: StackLight = StackLight()
+    modbus: Modbus = Modbus.model_construct()
+    line: MachineLine = MachineLine.model_construct()
+    stack_light: StackLight = StackLight.model_construct()
 
     @model_validator(mode="after")
     def _trigger_has_its_line(self) -> Self:
@@ -215,5 +215,5 @@ class Plant(Section):
 
     look_s: float = Field(default=0.25, ge=0.05, le=60)
     """Pause between two looks at what happened, in seconds."""
-    mqtt: Mqtt = Mqtt()
-    opcua: OpcUa = OpcUa()
+    mqtt: Mqtt = Mqtt.model_construct()
+    opcua: OpcUa = OpcUa.model_construct()

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from config.basics import Name
+from config.basics import is_name
 from config.errors import UserError
 from config.load import explain_all
 from config.settings import Settings
@@ -31,7 +31,6 @@ CAMERA: Mapping[str, frozenset[str] | None] = {
     "vmc220": frozenset({"light_percent"}),
 }
 """What of the camera a recipe may change, for it changes while the camera runs; None: all of it."""
-_NAME = TypeAdapter(Name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +123,12 @@ def recipe_path(site: Settings, name: str) -> Path:
     Raises:
         UserError: the name cannot be one of a file.
     """
-    try:
-        return site.device.recipes / f"{_NAME.validate_python(name)}{SUFFIX}"
-    except ValidationError:
+    if not is_name(name):
         raise UserError(
             f"{name!r}: no name for a recipe; 1 to 64 letters, digits, blanks and _ . + -, "
             "a letter, digit or _ first"
-        ) from None
+        )
+    return site.device.recipes / f"{name}{SUFFIX}"
 
 
 def overlay(site: Settings, text: str, file: Path) -> Settings:

@@ -226,6 +226,9 @@ class Device(Section):
     is, nothing is written there: the root disk must not fill up in its place."""
     threads: int = Field(default=1, ge=1, le=64)
     """Threads of one inference. One is fastest for this network."""
+    int8: Literal["race", "never"] = "race"
+    """Whether a model's int8 form may judge: `race` measures it on this device whenever a model is
+    brought into use, and takes it only where it is faster and judges alike."""
     recipes: Path = Field(default=Path("recipes"), strict=False)
     """Folder of the recipes besides the one in this file, one TOML file each; `millsight recipe`.
     Relative paths start at the settings file."""
@@ -384,7 +387,7 @@ class Trainer(Section):
     """The same for every class."""
     largest_unsure_rise: float = Field(default=0.2, ge=0, le=1)
     """Largest share of these patches by which it may be unsure more often than the model in use."""
-    publish: Publishing = Publishing()
+    publish: Publishing = Publishing.model_construct()
 
 
 class Update(Section):
@@ -457,19 +460,19 @@ class Exchange(Section):
 class Settings(Section):
     """All settings of a site: one TOML file."""
 
-    device: Device = Device()
-    camera: Camera = Camera()
-    recipe: Recipe = Recipe()
-    asking: Asking = Asking()
-    keeping: Keeping = Keeping()
-    backup: Backup = Backup()
-    drift: Drift = Drift()
-    machine: Machine = Machine()
-    plant: Plant = Plant()
-    review: Review = Review()
-    trainer: Trainer = Trainer()
-    exchange: Exchange = Exchange()
-    update: Update = Update()
+    device: Device = Device.model_construct()
+    camera: Camera = Camera.model_construct()
+    recipe: Recipe = Recipe.model_construct()
+    asking: Asking = Asking.model_construct()
+    keeping: Keeping = Keeping.model_construct()
+    backup: Backup = Backup.model_construct()
+    drift: Drift = Drift.model_construct()
+    machine: Machine = Machine.model_construct()
+    plant: Plant = Plant.model_construct()
+    review: Review = Review.model_construct()
+    trainer: Trainer = Trainer.model_construct()
+    exchange: Exchange = Exchange.model_construct()
+    update: Update = Update.model_construct()
 
     @model_validator(mode="after")
     def _a_plc_knows_every_class(self) -> Self:

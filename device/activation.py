@@ -13,6 +13,8 @@ from config.recipes import Under
 from config.settings import PATCH_SIZE, Recipe, Settings
 from device.durable import write_durably
 from device.model import Model, ModelMetadata, load_model, load_model_bytes, read_model_file
+from device.patches import Patches
+from device.race import race, record_race, stream_patches
 from device.store import (
     STORE_FILE,
     add_action,
@@ -55,12 +57,15 @@ def activate(
     reason: str,
     recipe: str = "",
     also: Callable[[Model], None] | None = None,
+    golden: Patches | None = None,
 ) -> Model:
     """Check a model file, keep a copy under its id, and make it the model in use.
 
     `settings` hold the recipe it is for; `recipe` is '' for that of the settings file, else its
-    name. A power cut at any moment leaves either the old model in use or the new one whole. `also`
-    is done in the same transaction.
+    name. Which form of the model judges, float32 or int8, is decided here by a race
+    (`device.race`), on pictures of the device's own stream and on the trainer's `golden` patches,
+    uint8 [N, 200, 200], where there are some. A power cut at any moment leaves either the old model
+    in use or the new one whole. `also` is done in the same transaction.
 
     Raises:
         UserError: the file is no model for this recipe, or cannot be kept.
@@ -74,9 +79,13 @@ def activate(
         write_durably(path, content)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
-    latency_ms = measure_latency(model)
+    seen = stream_patches(db, settings.recipe.name)
+    outcome = race(content, seen if golden is None else np.concatenate([golden, seen]), settings)
+    judging = load_model_bytes(content, str(file), settings.device.threads, outcome.variant)
+    latency_ms = measure_latency(judging)
     with explain_errors(data / STORE_FILE), db.atomic():
         add_model(db, model, latency_ms)
+        record_race(db, model.id, outcome)
         record_activation(db, model.id, reason, recipe)
         if also is not None:
             also(model)

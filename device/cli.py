@@ -1,5 +1,6 @@
 """`millsight device`: run the inspection loop, see its state, look at single images."""
 
+import gc
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from config.basics import is_name
 from config.cli import Config, RecipeName
 from config.errors import UserError
 from config.load import load_settings
@@ -55,6 +57,7 @@ def run(
     verdicts
         Print a line of JSON for every frame too.
     """
+    _start_light()
     from camera.source import Event  # noqa: PLC0415
     from device.journal import reporter  # noqa: PLC0415
     from device.last_good import keep_good  # noqa: PLC0415
@@ -75,6 +78,8 @@ def run(
 
     settings = load_settings(config)
     loop = InspectionLoop(settings, report, on_frame=print_verdict if verdicts else None)
+    gc.freeze()
+    gc.enable()
     keep_good(config, settings)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -89,6 +94,13 @@ def run(
         f"{summary.frames_per_second:.1f} frames/s"
     )
     report(Event("ended", text))
+
+
+def _start_light() -> None:
+    """Before the large libraries are loaded: what makes that quicker, and the process smaller."""
+    gc.disable()  # nothing that loading makes is garbage
+    # Nothing here multiplies matrices with NumPy: its threads would spin and hold memory.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @app.command
@@ -222,7 +234,8 @@ def activate(
 def models(config: Config = None, *, recipe: RecipeName = None) -> None:
     """List the models of this device, the newest first, and those that it refused.
 
-    * is the model in use. A model on probation says how far it is, one that is not taken from the
+    * is the model in use. Under each stands which of its two forms, float32 or int8, judges here,
+    and why. A model on probation says how far it is, one that is not taken from the
     exchange again says why. Where there are several recipes, each model names its own.
 
     Parameters
@@ -254,6 +267,8 @@ def models(config: Config = None, *, recipe: RecipeName = None) -> None:
             f"{_of(recipes, model.recipe)}{said.labels} labels, "
             f"{metrics or 'nothing measured'}; {model.uses[-1].reason}"
         )
+        if model.race is not None:
+            print(f"    judges in {model.race[0]}: {model.race[1]}")
         if model.probation is not None:
             print(f"    on probation: {said_of(model.probation, settings.update)}")
         if (reason := refused.pop((model.id, model.recipe), None)) is not None:
@@ -514,7 +529,7 @@ def lot(part: str, lot: str, config: Config = None, *, operator: str) -> None:
     operator
         Who begins it.
     """
-    from device.store import begin_lot, is_name, open_store  # noqa: PLC0415
+    from device.store import begin_lot, open_store  # noqa: PLC0415
 
     for words in (part, lot):
         if words and not is_name(words):

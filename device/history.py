@@ -5,7 +5,8 @@ from typing import NamedTuple
 from sqlite_utils import Database
 
 from config.errors import UserError
-from device.model import ModelMetadata
+from device.model import ModelMetadata, Variant
+from device.race import last_race
 from device.store import in_force, why_refused
 from device.update.probation import Probation, running_probations
 
@@ -29,7 +30,9 @@ class StoredModel(NamedTuple):
     size: int
     """Bytes of its file."""
     latency_ms: float | None
-    """Of one patch on this device, in milliseconds."""
+    """Of one patch on this device, in milliseconds, in the form that judges."""
+    race: tuple[Variant, str] | None
+    """The form that judges here, and why; None: from before there were two."""
     uses: list[Use]
     """Every time it came into use, the first one first."""
     in_use: bool
@@ -87,6 +90,7 @@ def find_model(db: Database, beginning: str) -> StoredModel:
         ModelMetadata.model_validate_json(metadata),
         size,
         latency_ms,
+        last_race(db, model_id),
         uses,
         any(model_id == in_force(db, recipe).model_id for recipe in recipes),
         probations[0] if probations else None,

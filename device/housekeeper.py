@@ -7,7 +7,6 @@ import threading
 from camera.source import Event, Report
 from config.errors import UserError
 from config.settings import Settings
-from device.tidy import tidy
 
 FIRST_AFTER_S = 20.0
 """Plates come first after a start."""
@@ -48,6 +47,8 @@ class Housekeeper:
             self._wake.wait(self._settings.keeping.tidy_s)
 
     def _tidy(self) -> None:
+        from device.tidy import tidy  # noqa: PLC0415 - plates come first after a start
+
         try:
             tidy(self._settings, self._report)
             self._said = ""

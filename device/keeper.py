@@ -93,6 +93,8 @@ class KeptFrame:
     verdict: str
     verdict_class: str | None
     patches: list[KeptPatch]
+    variant: str | None = None
+    """The form of the model that judged; None: there was no model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,10 +367,11 @@ class Keeper:
             log_p = patch.log_probabilities
             db.execute(
                 "INSERT OR IGNORE INTO flags (patch_id, frame_id, cycle, reason, predicted, score, "
-                "draw_probability, log_probabilities, alike) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "draw_probability, log_probabilities, alike, variant) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     patch.id, frame_id, kept.cycle, patch.reason, patch.predicted, patch.score,
                     patch.draw_probability, None if log_p is None else json.dumps(log_p),
-                    patch.alike,
+                    patch.alike, kept.variant,
                 ],
             )  # fmt: skip

@@ -448,6 +448,7 @@ class InspectionLoop:
                 verdict,
                 name,
                 patches,
+                None if one.model is None else one.model.variant,
             )
         ):
             self.summary.kept += len(patches)

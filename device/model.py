@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from config.errors import UserError
 from config.settings import PATCH_SIZE
+from device.int8 import INT8_KEY, Int8, unpack
 from device.kls import Baselines
 from device.onnx_file import check_model_file
 from device.patches import Patches
@@ -96,6 +97,10 @@ class ModelMetadata(BaseModel):
         return self
 
 
+Variant = Literal["float32", "int8"]
+"""The two forms of a model's graph (`device.int8`)."""
+
+
 class Outputs(NamedTuple):
     """What the network says of N patches."""
 
@@ -117,6 +122,13 @@ class Model:
     size: int
     """Bytes of the file."""
     session: ort.InferenceSession
+    int8: Int8 | None = None
+    """Its int8 form, where that is what judges."""
+
+    @property
+    def variant(self) -> Variant:
+        """The form that judges."""
+        return "float32" if self.int8 is None else "int8"
 
     @cached_property
     def baselines(self) -> Baselines:
@@ -147,6 +159,8 @@ class Model:
 
     def log_probabilities(self, patches: Patches) -> NDArray[np.float32]:
         """Judge patches, uint8 [N, 200, 200]: float32 [N, C]."""
+        if self.int8 is not None:
+            return self.int8.log_probabilities(patches)
         parts = [
             self.session.run(["log_probabilities"], {"patches": patches[start : start + CHUNK]})[0]
             for start in range(0, len(patches), CHUNK)
@@ -154,7 +168,7 @@ class Model:
         return np.asarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
 
     def outputs(self, patches: Patches) -> Outputs:
-        """Everything the network says of patches, uint8 [N, 200, 200]."""
+        """Everything the network says of patches, uint8 [N, 200, 200]; always in float32."""
         return Outputs(*self.session.run(list(Outputs._fields), {"patches": patches}))
 
 
@@ -175,18 +189,22 @@ def read_model_file(path: Path) -> bytes:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def load_model(path: Path, threads: int = 1) -> Model:
+def load_model(path: Path, threads: int = 1, variant: Variant = "float32") -> Model:
     """Load a model file, check it against the contract, and warm it up.
+
+    With `variant` int8 its int8 form judges, if the file has one.
 
     Raises:
         UserError: not a whole ONNX file, not what our exporter writes (`device.onnx_file`), not a
             millsight model, of another format, or broken inside (weights that give NaN, outputs
             that are no probabilities).
     """
-    return load_model_bytes(read_model_file(path), str(path), threads)
+    return load_model_bytes(read_model_file(path), str(path), threads, variant)
 
 
-def load_model_bytes(data: bytes, name: str, threads: int = 1) -> Model:
+def load_model_bytes(
+    data: bytes, name: str, threads: int = 1, variant: Variant = "float32"
+) -> Model:
     """Like `load_model`, from bytes; `name` stands in the errors."""
     if len(data) > LARGEST_BYTES:
         raise UserError(
@@ -208,7 +226,11 @@ def load_model_bytes(data: bytes, name: str, threads: int = 1) -> Model:
         ) from None
     metadata = _read_metadata(session, name)
     _check_signature(session, metadata, name)
-    model = Model(hashlib.sha256(data).hexdigest(), metadata, len(data), session)
+    int8 = None
+    packed = session.get_modelmeta().custom_metadata_map.get(INT8_KEY)
+    if variant == "int8" and packed is not None:
+        int8 = unpack(packed, STANDARDISE_EPSILON, options, name)
+    model = Model(hashlib.sha256(data).hexdigest(), metadata, len(data), session, int8)
     self_test(model, name)
     return model
 
@@ -268,6 +290,9 @@ def self_test(model: Model, name: str) -> None:
         ) from None
     if not all(np.isfinite(output).all() for output in outputs):
         raise UserError(f"{name}: its outputs are not finite: broken weights; retrain")
-    total = np.exp(outputs.log_probabilities.astype(np.float64)).sum(axis=1)
-    if np.abs(total - 1).max() > 1e-3:
+    log_p = outputs.log_probabilities
+    if model.int8 is not None:
+        log_p = np.concatenate([log_p, model.int8.log_probabilities(patches)])
+    total = np.exp(log_p.astype(np.float64)).sum(axis=1)
+    if not np.abs(total - 1).max() <= 1e-3:
         raise UserError(f"{name}: its probabilities do not sum to 1: broken weights; retrain")

@@ -22,6 +22,13 @@ OPERATORS = frozenset(
     }
 )
 """What `export.graph` emits."""
+INT8_OPERATORS = frozenset(
+    {
+        *("DequantizeLinear", "Flatten", "Gemm", "GlobalAveragePool", "GlobalMaxPool"),
+        *("LogSoftmax", "MaxPool", "QLinearConv", "Reshape", "Transpose"),
+    }
+)
+"""What `export.int8` emits."""
 MOST_NODES = 64
 MOST_WEIGHTS = 64
 LARGEST_DIMENSION = 512
@@ -29,8 +36,8 @@ LARGEST_ATTRIBUTE = 16
 """No stride, kernel, padding or axis is anywhere near it."""
 OPSETS = range(18, 22)
 
-FLOAT, INT64 = 1, 7
-_BYTES_EACH = {FLOAT: 4, INT64: 8}
+FLOAT, UINT8, INT8, INT32, INT64 = 1, 2, 3, 6, 7
+_BYTES_EACH = {FLOAT: 4, UINT8: 1, INT8: 1, INT32: 4, INT64: 8}
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 Value: TypeAlias = int | bytes | memoryview
@@ -61,23 +68,23 @@ class _NotProtobufError(ValueError):
     """The bytes are no protobuf message."""
 
 
-def check_model_file(data: bytes, name: str) -> None:
+def check_model_file(data: bytes, name: str, operators: frozenset[str] = OPERATORS) -> None:
     """Refuse a file that is anything else than what our exporter writes.
 
-    `name` stands in the errors.
+    `name` stands in the errors; `operators` are those that it may use.
 
     Raises:
         UserError: not a whole ONNX file, or something in it that a model of ours never has.
     """
     try:
-        _check(memoryview(data), name)
+        _check(memoryview(data), name, operators)
     except _NotProtobufError as error:
         raise UserError(
             f"{name}: not an ONNX model that can be run ({error}); copy it again or retrain"
         ) from None
 
 
-def _check(data: memoryview, name: str) -> None:
+def _check(data: memoryview, name: str, operators: frozenset[str]) -> None:
     graphs = []
     opsets = 0
     for field, value in _fields(data, "model", _MODEL, name):
@@ -92,7 +99,7 @@ def _check(data: memoryview, name: str) -> None:
     for field, value in _fields(graphs[0], "graph", _GRAPH, name):
         if field == "node":
             nodes += 1
-            _check_node(_bytes(value), name)
+            _check_node(_bytes(value), name, operators)
         elif field == "initializer":
             weights += 1
             _check_weight(_bytes(value), name)
@@ -109,7 +116,7 @@ def _check_opset(data: memoryview, name: str) -> None:
         raise _refusal(name, f"operator set {version!r}")
 
 
-def _check_node(data: memoryview, name: str) -> None:
+def _check_node(data: memoryview, name: str, operators: frozenset[str]) -> None:
     kind = ""
     for field, value in _fields(data, "node", _NODE, name):
         if field == "op_type":
@@ -118,7 +125,7 @@ def _check_node(data: memoryview, name: str) -> None:
             for inner, number in _fields(_bytes(value), "attribute", _ATTRIBUTE, name):
                 if inner in {"i", "ints"}:
                     _check_numbers(number, name)
-    if kind not in OPERATORS:
+    if kind not in operators:
         raise _refusal(name, f"operator {kind[:40]!r}")
 
 

@@ -21,6 +21,7 @@ from device.mend_model import mend_model
 from device.model import Model
 from device.parts import chosen_recipe, record_recipe, recorded_recipes
 from device.patches import Cutter
+from device.race import variant_of
 from device.store import STORE_FILE, InForce, explain_errors, in_force, start_cycle, user_name
 from device.swap import ModelLoader
 
@@ -174,7 +175,7 @@ class RecipeBook:
         now = in_force(db, one.key)
         taken = False
         if now.activation != one.now.activation and now.model_id is not None:
-            one.loader.want(now.activation, now.model_id)
+            one.loader.want(now.activation, now.model_id, variant_of(db, now.model_id))
             model = one.loader.get(wait=wait)
             if model is None:
                 one.now = one.now._replace(part=now.part, lot=now.lot)
@@ -190,7 +191,8 @@ class RecipeBook:
                 taken = True
                 one.model = model.with_thresholds(one.settings.recipe.thresholds)
                 where = f" for recipe {one.name}" if one.key else ""
-                self._event(Event("model", f"{model.id[:12]} in use{where}"))
+                form = "" if model.variant == "float32" else f", its {model.variant} form"
+                self._event(Event("model", f"{model.id[:12]} in use{where}{form}"))
         one.now = now if not self._again else now._replace(activation=0)
         classes = [] if one.model is None else one.model.metadata.classes
         one.watch.follow(now.part, "" if one.model is None else one.model.id, classes)

@@ -550,3 +550,27 @@ def m012_refused_by_recipe(db: Database) -> None:
     """  # noqa: S608 - our own words
     for statement in statements.split(";\n"):
         db.execute(statement)
+
+
+@migrations()
+def m013_int8(db: Database) -> None:
+    """Which form of a model judges: int8 where it won the race of its activation.
+
+    `flags.variant` is the form that scored a kept patch; NULL: from before there were two, or there
+    was no model.
+    """
+    for statement in f"""
+        CREATE TABLE races (        -- the last row of a model counts
+            id INTEGER PRIMARY KEY,
+            model_id TEXT NOT NULL,
+            variant TEXT NOT NULL,  -- float32, int8
+            why TEXT NOT NULL,
+            speedup REAL,           -- time of float32 over time of int8; NULL: not raced
+            patches INTEGER NOT NULL, -- that both judged
+            same REAL,              -- share of them judged alike
+            {STAMP}
+        ) STRICT;
+        CREATE INDEX races_model ON races (model_id);
+        ALTER TABLE flags ADD COLUMN variant TEXT
+    """.split(";\n"):
+        db.execute(statement)

@@ -9,6 +9,7 @@ from config.settings import Settings
 from device.latency import as_json as latency_json
 from device.latency import latest
 from device.live import live_path, read_live
+from device.race import variant_of
 from device.store import STORE_FILE, explain_errors, get_state, in_force, open_store, waiting
 
 
@@ -40,6 +41,7 @@ def device_status(settings: Settings) -> dict[str, Any]:
         }
         loop = get_state(db, "loop")
         took = latest(db)
+        form = None if now.model_id is None else variant_of(db, now.model_id)
         questions = len(waiting(db, load_recipes(settings).quotas))
     db.close()
     if loop and loop["activity"] == "running":
@@ -58,6 +60,7 @@ def device_status(settings: Settings) -> dict[str, Any]:
             "labels": model[0],
             "created_at": model[1],
             "bytes": model[2],
+            "form": form,
         },
         "cycle": now.cycle,
         "questions_waiting": questions,
@@ -82,7 +85,7 @@ def status_lines(found: dict[str, Any]) -> list[str]:
         if loop
         else "loop       never ran; start it with: millsight device run",
         f"model      {model['id'][:12]}, {model['labels']} labels, {model['bytes']} bytes, "
-        f"made {model['created_at']}"
+        f"judges in {model['form']}, made {model['created_at']}"
         if model
         else "model      none yet: cold start, label the questions and train",
         f"last day   {verdicts or 'no frames'}",

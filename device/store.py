@@ -20,13 +20,12 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 from sqlite_utils import Database
 
 from config.document import to_toml
 from config.errors import UserError
 from config.recipes import Under
-from config.settings import Name, Settings
+from config.settings import Settings
 from device import swap_store
 from device.alike import fingerprint
 from device.clock import stamp
@@ -35,7 +34,6 @@ from device.schema import migrations
 from device.second_look import is_doubted, open_doubts
 from device.swap_store import finish_swap, identity_of, is_mending
 
-_NAME = TypeAdapter(Name)
 STORE_FILE = swap_store.STORE_FILE
 BUSY_TIMEOUT_S = 30.0
 NEW_PRAGMA = "auto_vacuum = INCREMENTAL"
@@ -301,15 +299,6 @@ def add_action(db: Database, who: str, action: str, subject: str) -> None:
     )
 
 
-def is_name(words: str) -> bool:
-    """Whether words may be the number of a part or lot: safe in file names, URLs and pages."""
-    try:
-        _NAME.validate_python(words)
-    except ValidationError:
-        return False
-    return True
-
-
 def begin_lot(db: Database, part: str, lot: str, who: str) -> None:
     """Every frame from now on is of this part and lot."""
     with db.atomic():
@@ -326,13 +315,13 @@ def record_settings(db: Database, settings: Settings) -> None:
 
     Without passwords: the trail and the lot reports are for many eyes.
     """
-    toml = without_passwords(to_toml(settings))
+    toml = without_passwords(to_toml(settings, comments=False))
     digest = hashlib.sha256(toml.encode()).hexdigest()
     with exclusive(db):
         last = db.execute(
             "SELECT digest, toml FROM settings_in_force ORDER BY id DESC LIMIT 1"
         ).fetchone()
-        if last is not None and last[0] == digest:
+        if last is not None and (last[0] == digest or _without_comments(last[1]) == toml):
             return
         db.execute(
             "INSERT INTO settings_in_force (digest, toml, wall_ns, monotonic_ns, boot_id, "
@@ -340,9 +329,16 @@ def record_settings(db: Database, settings: Settings) -> None:
             [digest, toml, *stamp()],
         )
         if last is not None:
-            added = sorted(set(toml.splitlines()) - set(last[1].splitlines()))
+            added = sorted(set(toml.splitlines()) - set(_without_comments(last[1]).splitlines()))
             subject = "; ".join(added)[:1000] or "lines removed"
             add_action(db, user_name(), "changed settings", subject)
+
+
+def _without_comments(toml: str) -> str:
+    """Recorded settings as they are recorded now: a table or a key a line."""
+    lines = toml.splitlines(keepends=True)
+    kept = [line for line in lines[1:] if not line.startswith("# ") or line.endswith("(not set)\n")]
+    return lines[0] + "".join(re.sub(r"^(\[.*?\])  # .*", r"\1", line) for line in kept)
 
 
 def without_passwords(toml: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from config.errors import UserError
 from config.settings import Settings
 from device.activation import check_recipe, model_path
-from device.model import Model, load_model
+from device.model import Model, Variant, load_model
 
 
 class ModelLoader:
@@ -18,11 +18,11 @@ class ModelLoader:
         self._wanted = 0
         self._loading: Future[Model] | None = None
 
-    def want(self, activation: int, model_id: str) -> None:
+    def want(self, activation: int, model_id: str, variant: Variant) -> None:
         """Begin to load the model of an activation, unless that was asked for already."""
         if activation != self._wanted:
             self._wanted = activation
-            self._loading = self._pool.submit(self._load, model_id)
+            self._loading = self._pool.submit(self._load, model_id, variant)
 
     def forget(self) -> None:
         """Load the model anew the next time, even if the activation is the same."""
@@ -41,9 +41,9 @@ class ModelLoader:
         """End the thread."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _load(self, model_id: str) -> Model:
+    def _load(self, model_id: str, variant: Variant) -> Model:
         path: Path = model_path(self._settings.device.data, model_id)
-        model = load_model(path, self._settings.device.threads)
+        model = load_model(path, self._settings.device.threads, variant)
         if model.id != model_id:
             raise UserError(f"{path}: not the model it was; go back to another one")
         check_recipe(model.metadata, self._settings.recipe, str(path))

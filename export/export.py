@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 
 from config.errors import UserError
 from device.durable import write_durably
+from device.int8 import pack
 from device.model import LARGEST_BYTES, Model, ModelMetadata, load_model_bytes
 from device.patches import Patches
+from device.race import alike
 from export.graph import Weights, build_onnx
+from export.int8 import build_int8, measure_ranges
 
 LARGEST_DIFFERENCE = 1e-4
 """Between the log-probabilities of ONNX Runtime and of PyTorch."""
@@ -40,6 +43,22 @@ def compare(expected: NDArray[np.floating], found: NDArray[np.floating]) -> Pari
     return Parity(len(expected), largest if np.isfinite(largest) else np.inf, int(other.sum()))
 
 
+def with_int8(weights: Weights, metadata: ModelMetadata, patches: Patches, plain: bytes) -> bytes:
+    """The model file with an int8 form beside `plain`, where that judges `patches` alike.
+
+    Whether it is used is decided on every device by a race (`device.race`).
+    """
+    if not len(patches):
+        return plain
+    graph, step = build_int8(weights, measure_ranges(plain, patches))
+    content = build_onnx(weights, metadata, pack(graph, step))
+    if len(content) > LARGEST_BYTES:
+        return plain
+    float32 = load_model_bytes(plain, "float32 form")
+    int8 = load_model_bytes(content, "int8 form", variant="int8")
+    return content if alike(float32, int8, patches).good else plain
+
+
 def export_model(
     weights: Weights,
     metadata: ModelMetadata,
@@ -55,7 +74,7 @@ def export_model(
     Raises:
         UserError: the file would be too large, the predictions differ, or it cannot be written.
     """
-    content = build_onnx(weights, metadata)
+    content = with_int8(weights, metadata, patches, build_onnx(weights, metadata))
     if len(content) > LARGEST_BYTES:
         raise UserError(
             f"{path}: {len(content)} bytes, more than {LARGEST_BYTES}: not exported; "

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from config.settings import PATCH_SIZE
+from device.int8 import INT8_KEY
 from device.model import METADATA_KEY, STANDARDISE_EPSILON, ModelMetadata
 
 OPSET = 18
@@ -35,8 +36,11 @@ class Weights:
     """float32 [C, 64] and [C]."""
 
 
-def build_onnx(weights: Weights, metadata: ModelMetadata) -> bytes:
-    """The whole model file: graph, weights and metadata (contract: `device.model`)."""
+def build_onnx(weights: Weights, metadata: ModelMetadata, int8: str | None = None) -> bytes:
+    """The whole model file: graph, weights and metadata (contract: `device.model`).
+
+    `int8` is its int8 form (`device.int8.pack`), if it has one.
+    """
     constants = [
         _constant("channel", np.array([1], np.int64)),
         _constant("rows", np.array([2], np.int64)),
@@ -86,7 +90,10 @@ def build_onnx(weights: Weights, metadata: ModelMetadata) -> bytes:
         producer_name="millsight",
         producer_version=metadata.code_version,
     )
-    helper.set_model_props(model, {METADATA_KEY: metadata.model_dump_json()})
+    properties = {METADATA_KEY: metadata.model_dump_json()}
+    if int8 is not None:
+        properties[INT8_KEY] = int8
+    helper.set_model_props(model, properties)
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString(deterministic=True)
     return content

@@ -4,8 +4,11 @@
 """
 
 ROWS = {
-    "loop": "device.bench.loop",
-}
+    name: f"device.bench.{name}"
+    for name in (
+        "loop", "frames", "network", "cameras", "kls", "keeping", "queries", "start", "memory",
+    )
+}  # fmt: skip
 """The module of each row, by the row's name; loaded only when it is asked for.
 
 Each has `measure(inputs: Inputs) -> list[Row]` (`device.bench.row`).

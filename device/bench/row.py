@@ -7,8 +7,6 @@ does. So a row is met by its ratio, never by its value.
 import os
 import re
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -137,20 +135,22 @@ def pairs(
     return values, ratios
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that some work takes."""
-    began = time.perf_counter()
+def timed(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds that some work takes; by `time.thread_time` of the processor, whatever else runs."""
+    began = clock()
     work()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def per_call(work: Callable[[], object], least_s: float) -> float:
-    """Seconds of one call, repeated until they are enough to be measured."""
-    calls, took = 1, timed(work)
+    """Processor seconds of one call in this thread, repeated until they can be measured."""
+    calls, took = 0, 0.0
     while took < least_s:
-        more = max(1, min(10 * calls, int(1.2 * calls * least_s / max(took, 1e-9)) - calls))
-        took += timed(lambda count=more: [work() for _ in range(count)])  # type: ignore[misc]
-        calls += more
+        began = time.thread_time()
+        for _ in range(max(1, calls)):
+            work()
+        took += time.thread_time() - began
+        calls += max(1, calls)
     return took / calls
 
 
@@ -169,15 +169,6 @@ def affinity(cores: int | None) -> Iterator[None]:
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0))
-
-
-def run_python(code: str, *arguments: str) -> None:
-    """Run a few lines in a Python of its own.
-
-    Raises:
-        subprocess.CalledProcessError: it failed.
-    """
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
 def bare(model: Model, patches: Patches, at_once: int = 1) -> None:

@@ -15,7 +15,7 @@ def edition_of(settings: Settings) -> str:
     A page that stayed open over a restart compares it with its own, and fetches itself anew: its
     classes, places and texts may be others.
     """
-    digest = hashlib.sha256(to_toml(settings).encode())
+    digest = hashlib.sha256(to_toml(settings, comments=False).encode())
     for part in PARTS:
         for file in sorted((Path(__file__).parent / part).iterdir()):
             digest.update(file.name.encode() + b"\0" + file.read_bytes())

@@ -5,10 +5,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from config.basics import is_name
 from device.review.desk import Desk
 from device.review.guard import checked_form
 from device.review.shell import Shell
-from device.store import begin_lot, in_force, is_name
+from device.store import begin_lot, in_force
 
 
 def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:

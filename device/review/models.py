@@ -213,6 +213,7 @@ def made_card(model: StoredModel, t: Texts) -> Card:
     """How a model came about."""
     said = model.metadata
     ms = "–" if model.latency_ms is None else f"{model.latency_ms:.1f} ms"
+    int8 = model.race is not None and model.race[0] == "int8"
     lines = [
         t["models-trained"].format(
             labels=number(said.labels),
@@ -221,7 +222,9 @@ def made_card(model: StoredModel, t: Texts) -> Card:
             version=said.code_version,
         ),
         t["models-from"].format(parent=said.parent[:12]) if said.parent else t["models-from-none"],
-        t["models-size"].format(kb=number(round(model.size / 1000)), ms=ms),
+        t["models-size-int8" if int8 else "models-size"].format(
+            kb=number(round(model.size / 1000)), ms=ms
+        ),
         *(
             t["models-why"].format(time=when(use.wall_ns), reason=use.reason[:60])
             for use in model.uses[-2:]

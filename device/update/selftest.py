@@ -7,12 +7,22 @@ import numpy as np
 
 from config.settings import PATCH_SIZE, Update
 from device.model import Model
+from device.patches import Patches
 from device.update.client import Refused
 from device.update.release import Companion, pixels_of
 from device.verdict import judge
 
 TIMED = 31
 """Patches timed, the model in use and the new one in turn."""
+
+
+def golden_patches(companion: Companion) -> Patches:
+    """The golden patches of a companion, uint8 [N, 200, 200].
+
+    Raises:
+        UserError: one is no picture.
+    """
+    return np.stack([pixels_of(patch) for patch in companion.patches])
 
 
 def check_companion(model: Model, companion: Companion, limits: Update) -> None:
@@ -24,7 +34,7 @@ def check_companion(model: Model, companion: Companion, limits: Update) -> None:
         UserError: a golden patch is no picture.
     """
     name, classes = model.id[:12], model.metadata.classes
-    patches = np.stack([pixels_of(patch) for patch in companion.patches])
+    patches = golden_patches(companion)
     judged = judge(model, patches)
     for i, golden in enumerate(companion.patches):
         if len(golden.log_probabilities) != len(classes):

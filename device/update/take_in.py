@@ -28,7 +28,7 @@ from device.update.release import (
     model_target,
     parse,
 )
-from device.update.selftest import check_companion, check_speed
+from device.update.selftest import check_companion, check_speed, golden_patches
 
 Step = Callable[[str], None]
 """Told before each step, for tests that kill in between."""
@@ -194,7 +194,7 @@ def _take(
             begin_probation(db, before.id, under.key)
 
     why = f"release {release.number}: {choice.why}"
-    activate(db, path, settings, why, under.key, also)
+    activate(db, path, settings, why, under.key, also, golden_patches(companion))
     path.unlink(missing_ok=True)
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from config.document import tables, to_markdown, to_toml, write_new
 from config.load import models_in, parse_settings
+from config.meaning import meanings
 from config.settings import (
     Asking,
     Camera,
@@ -49,11 +50,11 @@ def test_what_init_writes_names_every_key_with_its_meaning() -> None:
     text = to_toml(Settings())
     for name, section in tables(Settings()):
         assert f"\n[{name}]  # " in text
-        for key, field in type(section).model_fields.items():
+        for key in type(section).model_fields:
             if isinstance(getattr(section, key), BaseModel):
                 continue
             assert f"\n{key} = " in text or f"\n# {key} = (not set)" in text
-            first_line = (field.description or "").splitlines()[0]
+            first_line = meanings(type(section))[key].splitlines()[0]
             assert f"\n# {first_line}\n" in text
 
 
@@ -62,8 +63,9 @@ def test_every_table_and_key_is_described(model: type[BaseModel]) -> None:
     assert model.__doc__
     for key, field in model.model_fields.items():
         if not isinstance(field.default, BaseModel):
-            assert (field.description or "").strip(), f"{model.__name__}.{key}"
-            assert (field.description or "").strip().endswith((".", ")")), key
+            meaning = meanings(model).get(key, "").strip()
+            assert meaning, f"{model.__name__}.{key}"
+            assert meaning.endswith((".", ")")), key
 
 
 def test_show_writes_no_comments() -> None:

@@ -89,8 +89,9 @@ def test_by_command(
     app(["device", "models", "-c", str(config)], result_action="return_value")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"* {second.id[:12]}")
-    assert lines[1].startswith(f"  {first.id[:12]}")
-    assert "40 labels, held_out_accuracy 0.900; a" in lines[1]
+    assert lines[1].startswith("    judges in ")
+    assert lines[2].startswith(f"  {first.id[:12]}")
+    assert "40 labels, held_out_accuracy 0.900; a" in lines[2]
     rollback = ["device", "rollback", first.id[:8], "-c", str(config), "--who"]
     with pytest.raises(UserError, match="--who: empty"):
         app([*rollback, " "], result_action="return_value")

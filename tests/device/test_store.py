@@ -226,6 +226,23 @@ def test_a_command_on_a_full_disk_ends_in_one_line(
     assert "what is stored is safe" in result.stderr
 
 
+def test_settings_recorded_with_comments_by_an_older_version_are_the_same(tmp_path: Path) -> None:
+    db = open_store(tmp_path)
+    settings = Settings(asking=Asking(k=7))
+    old = to_toml(settings)
+    db.execute(
+        "INSERT INTO settings_in_force (digest, toml, wall_ns, monotonic_ns, boot_id, clock_ok) "
+        "VALUES ('old', ?, 0, 0, '', 1)",
+        [old],
+    )
+    record_settings(db, settings)
+    assert db.execute("SELECT count(*) FROM settings_in_force").fetchone()[0] == 1
+    record_settings(db, Settings(asking=Asking(k=8)))
+    acts = db.execute("SELECT action, subject FROM audit_trail").fetchall()
+    assert acts == [("changed settings", "k = 8")]
+    db.close()
+
+
 def test_settings_are_recorded_when_they_change_and_without_passwords(tmp_path: Path) -> None:
     db = open_store(tmp_path)
     before = Settings(camera=Camera(opencv=OpencvSource(address="rtsp://me:s3same@camera/1")))

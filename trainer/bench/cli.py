@@ -80,8 +80,7 @@ def bench(
             rows += importlib.import_module(module).measure(inputs)
     result = Result(machine=machine(), rows=rows)
     print(what)
-    console = Console()
-    console.print(table_of(result), width=None if console.is_terminal else WIDTH)
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table_of(result))
     if json_file is not None:
         write_json(json_file, result)
 
