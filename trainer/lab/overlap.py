@@ -6,7 +6,7 @@ anything of it is built into a device.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -117,17 +117,36 @@ def normalised(frame: NDArray[np.uint8], by: Normal) -> F32:
     return np.asarray((wide - mean) / np.sqrt(variance + STANDARDISE_EPSILON), np.float32)
 
 
-def cut(framed: Framed, by: Normal) -> tuple[F32, NDArray[np.int64]]:
-    """All patches that can be told, float32 [N, 200, 200], as `by` has them, and their classes."""
-    patches, labels = [], []
-    for frame, classes in zip(framed.frames, framed.labels, strict=True):
-        image = frame.astype(np.float32) if by == "patch" else normalised(frame, by)
-        for (i, j), label in np.ndenumerate(classes):
-            if label >= 0:
-                top, left = i * framed.step, j * framed.step
-                patches.append(image[top : top + PATCH_SIZE, left : left + PATCH_SIZE])
-                labels.append(label)
-    return np.stack(patches), np.array(labels)
+class Spot(NamedTuple):
+    """A patch of a frame whose class can be told."""
+
+    frame: int
+    row: int
+    column: int
+    label: int
+
+
+def spots(framed: Framed) -> list[Spot]:
+    """All patches whose class can be told."""
+    return [
+        Spot(number, *place, int(label))
+        for number, labels in enumerate(framed.labels)
+        for place, label in np.ndenumerate(labels)
+        if label >= 0
+    ]
+
+
+def cut(framed: Framed, chosen: list[Spot], by: Normal) -> F32:
+    """Patches of frames, float32 [N, 200, 200]: their grey values, or as `by` has the frame."""
+    patches = np.empty((len(chosen), PATCH_SIZE, PATCH_SIZE), np.float32)
+    image, of = np.empty((0, 0), np.float32), -1
+    for patch, spot in zip(patches, chosen, strict=True):
+        if spot.frame != of:
+            frame, of = framed.frames[spot.frame], spot.frame
+            image = frame.astype(np.float32) if by == "patch" else normalised(frame, by)
+        top, left = spot.row * framed.step, spot.column * framed.step
+        patch[:] = image[top : top + PATCH_SIZE, left : left + PATCH_SIZE]
+    return patches
 
 
 class Normalised(GlobalPoolingNet):
@@ -149,28 +168,28 @@ def shared(network: GlobalPoolingNet, image: F32) -> NDArray[np.int64]:
     return logits[0].argmax(0).numpy()
 
 
+def lesson(framed: Framed, classes: int, seed: int) -> list[Spot]:
+    """Patches to learn from, equally many of each class; those of a frame in a row."""
+    there = np.random.default_rng(seed).permutation(np.array(spots(framed)))
+    parts = [there[there[:, 3] == c][: LABELS // classes] for c in range(classes)]
+    return sorted(Spot(*map(int, row)) for row in np.concatenate(parts))
+
+
 def learn(
     patches: F32, labels: NDArray[np.int64], classes: int, seed: int, by: Normal, on_step: OnStep
 ) -> Normalised:
-    """The appliance's training on so many labels, equally many of each class.
+    """The appliance's training; `by` is how the patches are normalised.
 
-    What it learns is normalised `by`; the result judges patches that are normalised already.
+    The result judges patches that are normalised already.
     """
-    rng = np.random.default_rng(seed)
-    chosen = np.concatenate(
-        [
-            rng.permutation(np.flatnonzero(labels == c))[: LABELS // classes]
-            for c in range(classes)
-        ]
-    )
     torch.manual_seed(seed)
-    training = Training()
+    training, rng = Training(), np.random.default_rng(seed)
     network = (GlobalPoolingNet if by == "patch" else Normalised)("gapc", classes)
     average = [torch.zeros_like(p) for p in network.parameters()]
     steps = 0
-    for loss in optimise(network, average, patches[chosen], labels[chosen], training, rng):
+    for loss in optimise(network, average, patches, labels, training, rng):
         steps += 1
-        on_step(Progress(steps, training.steps(len(chosen)), loss))
+        on_step(Progress(steps, training.steps(len(labels)), loss))
     copy_average(network, average, 1 - training.averaging**steps)
     result = Normalised("gapc", classes)
     result.load_state_dict(network.state_dict())
@@ -191,15 +210,20 @@ def accuracies(
     learnt: Framed, tested: Framed, classes: int, seed: int, on_step: OnStep
 ) -> dict[str, float]:
     """Accuracy by `trained on / judged by`, for all ways that make sense of these frames."""
-    cuts = {by: cut(tested, by) for by in get_args(Normal)}
-    labels = cuts["patch"][1]
+    ways: tuple[Normal, ...] = ("patch", "frame", "place")
+    if tested.step != STEP:
+        ways = ways[:2]  # what is around a pasted image is no part of it
+    taught, asked = lesson(learnt, classes, seed), spots(tested)
+    labels = np.array([spot.label for spot in asked])
     told: dict[str, float] = {}
-    for trained in get_args(Normal):
-        network = learn(*cut(learnt, trained), classes, seed, trained, on_step)
-        for by in get_args(Normal):
+    for trained in ways:
+        classes_taught = np.array([spot.label for spot in taught])
+        patches = cut(learnt, taught, trained)
+        network = learn(patches, classes_taught, classes, seed, trained, on_step)
+        for by in ways:
             if trained not in ("patch", by):
                 continue
-            right = alone(network, cuts[by][0], by) == labels
+            right = alone(network, cut(tested, asked, by), by) == labels
             told[f"{trained} / {by}, alone"] = float(right.mean())
             if by != "patch" and tested.step == STEP:
                 right = np.concatenate(
