@@ -1,8 +1,7 @@
 """Takes frames on a thread of its own, so that reading a camera never waits for judging."""
 
-import contextlib
-import queue
 import threading
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -65,8 +64,10 @@ class Capture:
         self._drops = source.live and demand is None
         self._pulls = demand is not None and not source.live and not isinstance(source, Triggered)
         self._claimed = threading.Event()
-        size = WAITING_FRAMES_LIVE if self._drops else WAITING_FRAMES
-        self._queue: queue.Queue[Captured | BaseException | None] = queue.Queue(size)
+        self._room = WAITING_FRAMES_LIVE if self._drops else WAITING_FRAMES
+        self._waiting: deque[Captured | BaseException | None] = deque()
+        self._changed = threading.Condition()
+        """Guards what waits; told when it is no longer empty, or has room again."""
         self._stopping = threading.Event()
         self.dropped = 0
         self._thread = threading.Thread(target=self._read, name="capture", daemon=True)
@@ -98,14 +99,10 @@ class Capture:
         ended = False
         try:
             while not ended:
-                try:
-                    items = [self._queue.get(timeout=wait_s)]
-                except queue.Empty:
+                items = self._take(most, wait_s)
+                if not items:
                     yield []
                     continue
-                with contextlib.suppress(queue.Empty):
-                    while len(items) < most and isinstance(items[-1], Captured):
-                        items.append(self._queue.get_nowait())
                 if not isinstance(items[-1], Captured):
                     ended = True
                 if batch := [item for item in items if isinstance(item, Captured)]:
@@ -156,14 +153,28 @@ class Capture:
                 self._claimed.wait(TRIGGER_AGAIN_S)
 
     def _put(self, item: Captured | BaseException | None) -> None:
-        patience = 0.0 if self._drops else 0.2
-        while True:
-            try:
-                self._queue.put(item, timeout=patience)
-            except queue.Full:
+        with self._changed:
+            while len(self._waiting) >= self._room:
                 if self._drops or self._stopping.is_set():
-                    with contextlib.suppress(queue.Empty):
-                        self._queue.get_nowait()
-                        self.dropped += 1
-            else:
-                return
+                    self._waiting.popleft()
+                    self.dropped += 1
+                else:
+                    self._changed.wait(WAIT_S)
+            self._waiting.append(item)
+            self._changed.notify()
+
+    def _take(self, most: int, wait_s: float | None) -> list[Captured | BaseException | None]:
+        """At most so many frames that wait; what follows an end is left. Empty: there were none.
+
+        Whoever reads is woken only once half of what waited is taken: to change threads for every
+        frame would cost more than the frame's own work.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._waiting, wait_s):
+                return []
+            items = [self._waiting.popleft()]
+            while self._waiting and len(items) < most and isinstance(items[-1], Captured):
+                items.append(self._waiting.popleft())
+            if len(self._waiting) <= self._room // 2:
+                self._changed.notify()
+            return items

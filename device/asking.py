@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from config.settings import Region, Settings
 from device.alike import Seen, fingerprint
 from device.keeper import KeptPatch
-from device.patches import Patches, patch_id
+from device.patches import Some, patch_id
 from device.selection import StreamTopK
 from device.store import fingerprint_of, flags_of_cycle, is_labelled
 
@@ -59,13 +59,13 @@ class Asker:
 
     def choose(
         self,
-        patches: Patches,
+        patches: Some,
         regions: Sequence[Region],
         predicted: Sequence[int],
         scores: Sequence[float],
         log_probabilities: NDArray[np.float32],
     ) -> list[KeptPatch]:
-        """The questions about a frame's judged patches, uint8 [N, 200, 200]."""
+        """The questions about a frame's N judged patches."""
         kept: list[KeptPatch] = []
         for i, (c, score) in enumerate(zip(predicted, scores, strict=True)):
             audit = self._rng.random() < self._audit_share
@@ -103,8 +103,8 @@ class Asker:
             ]
         return kept
 
-    def choose_cold(self, patches: Patches, regions: Sequence[Region]) -> list[KeptPatch]:
-        """The questions about a frame's patches while there is no model."""
+    def choose_cold(self, patches: Some, regions: Sequence[Region]) -> list[KeptPatch]:
+        """The questions about a frame's N patches while there is no model."""
         kept: list[KeptPatch] = []
         for patch, region in zip(patches, regions, strict=True):
             priority = self._rng.random()

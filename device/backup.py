@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from camera.source import Event
 from config.errors import UserError
 from config.settings import Settings
 from device.activation import model_path
+from device.answers_log import put_back_answers
 from device.carry_over import carry_over_answers
 from device.clock import stamp
 from device.disk import MB, free_bytes, need_disk
@@ -113,6 +114,9 @@ def restore(settings: Settings, copy: Path | None, who: str) -> str:
         raise UserError(f"{folder / STORE_FILE}: damaged ({wrong}); take another copy")
     with one_at_a_time(data / LOCK, "the store is being mended; wait until it is"):
         carried = carry_over_answers(fresh, data / STORE_FILE)
+        db = open_store(fresh.parent)
+        carried += put_back_answers(db, data, settings.device.name)
+        db.close()
         aside = put_in_place(data, fresh, "before-restore")
     db = open_store(data)
     with exclusive(db):
@@ -156,7 +160,8 @@ def _copy(settings: Settings, db: Database, folder: Path) -> Copy:
     shutil.rmtree(part, ignore_errors=True)
     (part / "models").mkdir(parents=True)
     with closing(sqlite3.connect(part / STORE_FILE)) as target:
-        db.conn.backup(target, pages=STEP_PAGES, sleep=0.005)
+        with _one_moment(db):
+            db.conn.backup(target, pages=STEP_PAGES, sleep=0.005)
         target.execute("PRAGMA journal_mode = DELETE")  # a copy is one file
         labels = target.execute("SELECT count(*) FROM labels").fetchone()[0]
     if (wrong := verify_store(part / STORE_FILE)) is not None:
@@ -183,6 +188,21 @@ def _copy(settings: Settings, db: Database, folder: Path) -> Copy:
     part.rename(whole)
     flush_folder(folder)
     return Copy(whole, now.wall_ns, labels, size)
+
+
+@contextmanager
+def _one_moment(db: Database) -> Iterator[None]:
+    """Read the store as it is now, whatever is written meanwhile.
+
+    Without it SQLite begins the copy again whenever somebody else has written between two steps,
+    so that of a large store or at full speed it would never end.
+    """
+    db.execute("BEGIN")
+    try:
+        db.execute("SELECT 1 FROM state").fetchone()  # from here on
+        yield
+    finally:
+        db.execute("ROLLBACK")
 
 
 def _files(folder: Path) -> Iterator[Path]:

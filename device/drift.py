@@ -7,6 +7,7 @@ beyond that spread and large enough to matter. docs/drift.md has the reasons and
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -235,7 +236,7 @@ class Gathering:
     def __init__(self, classes: int) -> None:
         self.frames = 0
         self._sums = [0.0, 0.0, 0.0]
-        self._scores = np.zeros((classes, BINS), np.int64)
+        self._scores = [[0] * BINS for _ in range(classes)]
 
     def add_frame(self, mean: float, contrast: float, sharpness: float) -> None:
         """Add a judged frame's statistics, as the quality gate found them."""
@@ -246,11 +247,12 @@ class Gathering:
         sums[1] += math.log(max(contrast, 1e-3) / max(mean, 1e-3))
         sums[2] += math.log(max(sharpness, 1e-6))
 
-    def add_scores(self, predicted: Ints, bins: Ints) -> None:
-        """Add patches by predicted class and bin (`device.kls.score_bins`), both int64 [N]."""
-        np.add.at(self._scores, (predicted, bins - LEAST_BIN), 1)
+    def add_scores(self, predicted: Sequence[int], bins: Sequence[int]) -> None:
+        """Add N patches by predicted class and bin (`device.kls.score_bins`)."""
+        for c, number in zip(predicted, bins, strict=True):
+            self._scores[c][number - LEAST_BIN] += 1
 
     def block(self) -> Block:
         """What was gathered; at least one frame."""
         looks: NDArray[np.float64] = np.array(self._sums) / self.frames
-        return Block(self.frames, looks, self._scores)
+        return Block(self.frames, looks, np.array(self._scores, np.int64).reshape(-1, BINS))

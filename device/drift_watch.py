@@ -1,13 +1,14 @@
 """The loop's side of drift: frames are added to a block; costs a few sums a frame."""
 
 import time
+from collections.abc import Sequence
 
 from camera.capture import Captured
 from camera.source import GreyImage
 from config.settings import Drift, Recipe
 from device.drift import Gathering
 from device.drift_log import EndedBlock
-from device.kls import LEAST_BIN, Ints
+from device.kls import LEAST_BIN
 
 NO_BIN = LEAST_BIN - 1
 
@@ -33,8 +34,10 @@ class Watch:
             self._part, self._model_id, self._classes = part, model_id, classes
             self._begin()
 
-    def see(self, captured: Captured, predicted: Ints | None, bins: Ints | None) -> None:
-        """Add a judged frame, and its patches' classes and score bins, both int64 [N]."""
+    def see(
+        self, captured: Captured, predicted: Sequence[int] | None, bins: Sequence[int] | None
+    ) -> None:
+        """Add a judged frame, and its N patches' classes and score bins."""
         if captured.looks is None:
             return
         if not self._gathering.frames:
@@ -44,7 +47,7 @@ class Watch:
         if predicted is None or bins is None:
             return
         self._gathering.add_scores(predicted, bins)
-        if (highest := int(bins.max())) > self._highest:
+        if (highest := max(bins)) > self._highest:
             self._highest, self._odd = highest, captured.frame.image.copy()
 
     def ended(self, now: float) -> EndedBlock | None:

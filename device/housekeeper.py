@@ -7,6 +7,7 @@ import threading
 from camera.source import Event, Report
 from config.errors import UserError
 from config.settings import Settings
+from device.heap import give_back_memory
 
 FIRST_AFTER_S = 20.0
 """Plates come first after a start."""
@@ -44,6 +45,7 @@ class Housekeeper:
         while not self._closing:
             self._wake.clear()
             self._tidy()
+            give_back_memory()
             self._wake.wait(self._settings.keeping.tidy_s)
 
     def _tidy(self) -> None:

@@ -55,8 +55,8 @@ def inspect_image(path: Path, model: Model, recipe: Recipe, out: Path) -> dict[s
             f"{path}: {width} × {height} pixels do not fit recipe {recipe.name!r}; "
             "mend recipe.regions or recipe.frame_width_px and recipe.frame_height_px"
         )
-    judged = judge(model, cut.patches)
-    maps = model.outputs(cut.patches).activation_maps
+    judged = judge(model, cut.patches, maps=True)
+    assert judged.maps is not None
     verdict, index = frame_verdict(judged.predicted.tolist(), judged.unsure.tolist(), model.passes)
     classes = model.metadata.classes
     overlay = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
@@ -65,7 +65,7 @@ def inspect_image(path: Path, model: Model, recipe: Recipe, out: Path) -> dict[s
         predicted = int(judged.predicted[i])
         draw_heat(
             overlay[region.y : region.y + region.height, region.x : region.x + region.width],
-            maps[i, predicted],
+            judged.maps[i, predicted],
         )
         probabilities = np.exp(judged.log_probabilities[i].astype(np.float64))
         patches.append(

@@ -17,8 +17,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from config.errors import UserError
+from config.settings import PATCH_SIZE
 from device.onnx_file import INT8_OPERATORS, check_model_file
-from device.patches import Patches
+from device.patches import Patches, Some
 
 INT8_KEY = "millsight.int8"
 ZERO = 128
@@ -37,8 +38,8 @@ class Int8:
     epsilon: float
     """Added to the variance, as in the float32 graph."""
 
-    def log_probabilities(self, patches: Patches) -> NDArray[np.float32]:
-        """Judge patches, uint8 [N, 200, 200]: float32 [N, C]."""
+    def log_probabilities(self, patches: Some) -> NDArray[np.float32]:
+        """Judge N patches: float32 [N, C]."""
         parts = []
         for start in range(0, len(patches), CHUNK):
             feed = standardise(patches[start : start + CHUNK], self.step, self.epsilon)
@@ -46,9 +47,9 @@ class Int8:
         return np.asarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
 
 
-def standardise(patches: Patches, step: float, epsilon: float) -> Patches:
-    """Patches, uint8 [N, 200, 200], as bytes of `step` standard deviations around `ZERO`."""
-    result = np.empty_like(patches)
+def standardise(patches: Some, step: float, epsilon: float) -> Patches:
+    """N patches as bytes of `step` standard deviations around `ZERO`, uint8 [N, 200, 200]."""
+    result = np.empty((len(patches), PATCH_SIZE, PATCH_SIZE), np.uint8)
     for patch, out in zip(patches, result, strict=True):
         mean, deviation = cv2.meanStdDev(patch)
         scale = 1 / (step * math.sqrt(float(deviation[0, 0]) ** 2 + epsilon))

@@ -324,26 +324,27 @@ class InspectionLoop:
     def _inspect(self, batch: list[Captured], one: Loaded) -> None:
         """Judge the frames that wait by a recipe, scoring all their patches together."""
         cuts = [one.cutter.cut(c.frame.image) if c.fault is None else None for c in batch]
-        good = [cut.patches for cut in cuts if cut is not None and cut.regions]
+        good = [patch for cut in cuts if cut is not None for patch in cut.patches]
         model, asker = one.model, one.asker
         judged = None
         cut_ns = judged_ns = time.monotonic_ns()
-        predicted, scores, unsure = [], [], []
+        predicted, scores, unsure, bins = [], [], [], []
         if good and model is not None:
             began = time.perf_counter()
             scanned = any(captured.frame.piece is not None for captured in batch)
-            patches = good[0] if len(good) == 1 else np.concatenate(good)
-            judged = judge(model, patches, maps=scanned)
+            judged = judge(model, good, maps=scanned)
             judged_ns = time.monotonic_ns()
             judging = self._judging_of(one, model)
             judging.seconds += time.perf_counter() - began
             judging.patches += len(judged.predicted)
-            bins = score_bins(judged.scores)
-            one.bins.update(zip(judged.predicted.tolist(), bins.tolist(), strict=True))
             # Python's own numbers: for the few patches of a frame they are faster than arrays.
-            predicted, scores, unsure = (
-                array.tolist() for array in (judged.predicted, judged.scores, judged.unsure)
-            )
+            predicted, scores, unsure, bins = (
+                array.tolist()
+                for array in (
+                    judged.predicted, judged.scores, judged.unsure, score_bins(judged.scores)
+                )
+            )  # fmt: skip
+            one.bins.update(zip(predicted, bins, strict=True))
         stop = 0
         for captured, cut in zip(batch, cuts, strict=True):
             if cut is None or not cut.regions:
@@ -362,10 +363,11 @@ class InspectionLoop:
             noted.frames += 1
             noted.unsure += verdict == "unsure"
             name = model.metadata.classes[index] if index >= 0 else None
-            one.watch.see(captured, judged.predicted[part], bins[part])
+            one.watch.see(captured, predicted[part], bins[part])
             steps = Steps(captured.frame.monotonic_ns, cut_ns, judged_ns)
             self._conclude(captured, one, None, verdict, index, steps)
-            self._map(captured, one, Shown(verdict, name or "", cut.regions, judged.part(part)))
+            if captured.frame.piece is not None:
+                self._map(captured, one, Shown(verdict, name or "", cut.regions, judged.part(part)))
             log_p = judged.log_probabilities[part]
             kept = self._ask(asker.choose, *cut, predicted[part], scores[part], log_p)
             if verdict == "fail" and self._defects.allows(captured.frame.monotonic_ns):

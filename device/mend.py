@@ -16,6 +16,7 @@ from camera.source import Event, Report
 from config.errors import UserError
 from config.settings import Settings
 from device.activation import activate
+from device.answers_log import put_back_answers
 from device.backup import copies
 from device.carry_over import carry_over_answers, copy_tables, mend_references
 from device.clock import stamp
@@ -38,7 +39,7 @@ class Mended(NamedTuple):
     labels: int
     """Answers in the new store."""
     carried: int
-    """Of them from the last copy."""
+    """Of them from the last copy and the log of answers."""
     patches: int
 
     @property
@@ -48,7 +49,8 @@ class Mended(NamedTuple):
         return Event(
             "store-mended",
             f"the store was damaged and is {where}; the new one has {self.labels} answers "
-            f"({self.carried} of them from the last copy) and {self.patches} pictures"
+            f"({self.carried} of them from the last copy or the log of answers) "
+            f"and {self.patches} pictures"
             + (
                 ""
                 if self.how in {"recover", "rows"}
@@ -100,7 +102,8 @@ def _mend(settings: Settings, data: Path) -> Mended:
     work = data / WORK
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    salvaged = salvage(data / STORE_FILE, work / "salvaged.db")
+    last = next((copy.folder / STORE_FILE for copy in copies(settings)), None)
+    salvaged = salvage(data / STORE_FILE, work / "salvaged.db", last)
     db = open_store(work)
     db.execute("PRAGMA synchronous = OFF")  # flushed as a whole, before it is put in place
     try:
@@ -111,10 +114,11 @@ def _mend(settings: Settings, data: Path) -> Mended:
     finally:
         db.close()
     carried = 0
-    for copy in copies(settings)[:1]:
-        carried = carry_over_answers(work / STORE_FILE, copy.folder / STORE_FILE)
+    if last is not None:
+        carried = carry_over_answers(work / STORE_FILE, last)
     db = open_store(work)
     try:
+        carried += put_back_answers(db, data, settings.device.name)
         _revive_model(db, settings)
         labels, patches = (
             db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
@@ -128,9 +132,10 @@ def _mend(settings: Settings, data: Path) -> Mended:
         shutil.rmtree(work)
         work.mkdir()
         db = open_store(work)
+        put_back = put_back_answers(db, data, settings.device.name)
         _revive_model(db, settings)
         db.close()
-        mended = Mended(None, f"lost ({wrong})", 0, 0, 0)
+        mended = Mended(None, f"lost ({wrong})", put_back, put_back, 0)
     aside = put_in_place(data, work / STORE_FILE, "damaged")
     mended = mended._replace(aside=aside)
     _tell(data, mended)

@@ -23,7 +23,7 @@ from config.settings import PATCH_SIZE
 from device.int8 import INT8_KEY, Int8, unpack
 from device.kls import Baselines
 from device.onnx_file import check_model_file
-from device.patches import Patches
+from device.patches import Patches, Some
 
 FORMAT = 1
 METADATA_KEY = "millsight"
@@ -34,9 +34,6 @@ read into memory at all."""
 STANDARDISE_EPSILON = 1.0
 """The graph standardises a patch to (x − mean) / √(variance + this): a flat patch must not
 become amplified noise."""
-CHUNK = 2
-"""Patches per inference: two share what a call costs; eight push each other's feature maps out of
-the cache and take 10 % longer."""
 
 
 class ModelMetadata(BaseModel):
@@ -157,13 +154,18 @@ class Model:
         mixed = [thresholds.get(name, own) for name, own in pairs]
         return replace(self, metadata=said.model_copy(update={"thresholds": mixed}))
 
-    def log_probabilities(self, patches: Patches) -> NDArray[np.float32]:
-        """Judge patches, uint8 [N, 200, 200]: float32 [N, C]."""
+    def log_probabilities(self, patches: Some) -> NDArray[np.float32]:
+        """Judge N patches: float32 [N, C].
+
+        One by one: the feature maps of more do not stay in the cache, least of all while the other
+        core works.
+        """
         if self.int8 is not None:
             return self.int8.log_probabilities(patches)
+        run = self.session.run
         parts = [
-            self.session.run(["log_probabilities"], {"patches": patches[start : start + CHUNK]})[0]
-            for start in range(0, len(patches), CHUNK)
+            run(["log_probabilities"], {"patches": np.ascontiguousarray(patch)[None]})[0]
+            for patch in patches
         ]
         return np.asarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
 

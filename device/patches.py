@@ -1,8 +1,9 @@
 """Patches: the 200 × 200 grey regions of a frame that the network sees."""
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from config.settings import PATCH_SIZE, SMALLEST_REGION, Recipe, Region
 
 Patches = NDArray[np.uint8]
+Some: TypeAlias = Patches | Sequence[NDArray[np.uint8]]
+"""N patches: uint8 [N, 200, 200], or N arrays of uint8 [200, 200] that nobody has to copy."""
 
 
 def regions_of(recipe: Recipe, width: int, height: int) -> list[Region]:
@@ -38,8 +41,8 @@ def regions_of(recipe: Recipe, width: int, height: int) -> list[Region]:
 class Cut(NamedTuple):
     """The patches of a frame and where they are; none: the frame has the wrong size."""
 
-    patches: Patches
-    """uint8 [N, 200, 200]."""
+    patches: list[NDArray[np.uint8]]
+    """N patches, uint8 [200, 200] each, views of the frame where nothing had to be scaled."""
     regions: list[Region]
 
 
@@ -54,11 +57,7 @@ class Cutter:
         """The patches of a frame, uint8 [H, W], and their regions."""
         height, width = image.shape
         regions = self.regions(width, height)
-        if len(regions) == 1 and (regions[0].width, regions[0].height) == (width, height):
-            return Cut(to_patch(image)[None], regions)
-        patches = np.empty((len(regions), PATCH_SIZE, PATCH_SIZE), np.uint8)
-        for patch, r in zip(patches, regions, strict=True):
-            patch[:] = to_patch(image[r.y : r.y + r.height, r.x : r.x + r.width])
+        patches = [to_patch(image[r.y : r.y + r.height, r.x : r.x + r.width]) for r in regions]
         return Cut(patches, regions)
 
 

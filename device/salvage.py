@@ -17,19 +17,50 @@ RECOVER_S = 3600.0
 MOST_STEPS = 100_000
 """Places that are stepped over in a table before the rest is given up."""
 ROWS = 100
+MAGIC = b"SQLite format 3\0"
 
 
-def salvage(damaged: Path, into: Path) -> str | None:
+def salvage(damaged: Path, into: Path, copy: Path | None = None) -> str | None:
     """Write what can be read of a store into a new file; by which way, or None: nothing.
+
+    Where its first page is destroyed, that of an earlier `copy` of it is put in its place.
 
     Raises:
         OSError: the disk has no room, or fails.
     """
-    for way, read in (("recover", _recover), ("rows", _read_rows)):
-        into.unlink(missing_ok=True)
-        if read(damaged, into):
-            return way
+    for lent in (False, True):
+        if lent and not (copy is not None and _lend_first_page(damaged, copy)):
+            break
+        for way, read in (("recover", _recover), ("rows", _read_rows)):
+            into.unlink(missing_ok=True)
+            if read(damaged, into):
+                return way
     return None
+
+
+def _lend_first_page(damaged: Path, copy: Path) -> bool:
+    """Write the first page of a copy over that of the store; False: it does not fit.
+
+    It says where each table begins, which in a copy made page by page is where it began in the
+    store. The header's fields: https://www.sqlite.org/fileformat2.html#the_database_header
+    """
+    try:
+        with copy.open("rb") as stream:
+            page = bytearray(stream.read(100))
+    except OSError:
+        return False
+    size = int.from_bytes(page[16:18], "big")
+    pages = damaged.stat().st_size // size if size >= 512 else 0
+    if not page.startswith(MAGIC) or not pages:
+        return False
+    with copy.open("rb") as stream:
+        page = bytearray(stream.read(size))
+    page[18:20] = b"\x02\x02"  # there is a log beside it, unlike beside a copy
+    page[28:32] = pages.to_bytes(4, "big")
+    page[32:40] = bytes(8)  # free pages are not asked for
+    with damaged.open("r+b") as stream:
+        stream.write(page)
+    return True
 
 
 def _recover(damaged: Path, into: Path) -> bool:

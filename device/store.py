@@ -28,6 +28,7 @@ from config.recipes import Under
 from config.settings import Settings
 from device import swap_store
 from device.alike import fingerprint
+from device.answers_log import log_answer
 from device.clock import stamp
 from device.model import Model
 from device.schema import migrations
@@ -502,10 +503,9 @@ def add_answer(
             raise UserError(
                 f"patch {patch_id}: not in the store; `millsight device questions` lists"
             )
-        db.execute(
-            "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [label_id, patch_id, answer, class_name, operator, *moment, int(repeat)],
-        )
+        row = [label_id, patch_id, answer, class_name, operator, *moment, int(repeat)]
+        db.execute("INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        log_answer(db, row)
     return label_id
 
 

@@ -12,6 +12,7 @@ from sqlite_utils import Database
 from camera.source import Event, Report
 from config.errors import UserError
 from config.settings import Settings
+from device.answers_log import trim_log
 from device.backup import STATE as BACKUP_STATE
 from device.backup import back_up, event_of
 from device.clock import stamp
@@ -23,6 +24,7 @@ from device.mend_model import mend_model
 from device.old_rows import release_stale_claims, remove_old_models, remove_old_rows
 from device.retention import Removed, give_back, keep_in_bounds, used_bytes
 from device.store import (
+    BUSY_TIMEOUT_S,
     STORE_FILE,
     add_event,
     exclusive,
@@ -104,10 +106,13 @@ def _tidy(db: Database, settings: Settings, report: Report) -> Tidied:
     removed = keep_in_bounds(db, settings, ages=ages)
     rows = remove_old_rows(db, settings) if ages else 0
     models = remove_old_models(db, settings)
+    with exclusive(db):
+        trim_log(db, settings.device.data, settings.keeping.rows_days)
     given = give_back(db, settings)
     # Readers may stand in the way; the next clean-up tries again.
     db.execute("PRAGMA busy_timeout = 1000")
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    db.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_TIMEOUT_S)}")
     db.execute("PRAGMA optimize")
     tidied = Tidied(removed, rows, len(models), given, used_bytes(db))
     _remember(db, tidied, report)

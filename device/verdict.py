@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from device.kls import STRATEGIES, Floats, Ints, predicted_classes
 from device.model import Model
-from device.patches import Patches
+from device.patches import Some
 
 Verdict = Literal["pass", "fail", "unsure"]
 
@@ -40,9 +40,9 @@ class Judged:
         )
 
 
-def judge(model: Model, patches: Patches, *, maps: bool = False) -> Judged:
-    """Judge patches, uint8 [N, 200, 200], with a model; with `maps`, also where it looked."""
-    outputs = model.outputs(patches) if maps else None
+def judge(model: Model, patches: Some, *, maps: bool = False) -> Judged:
+    """Judge N patches with a model; with `maps`, also where it looked."""
+    outputs = model.outputs(np.stack(list(patches))) if maps else None
     log_p = model.log_probabilities(patches) if outputs is None else outputs.log_probabilities
     predicted = predicted_classes(log_p)
     scores = STRATEGIES[model.metadata.strategy](log_p, model.baselines)

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import cv2
-from figures import neu_demo
+from figures import month, neu_demo
 
 from camera.milled_steel import contact_sheet
 from config.document import to_markdown
+from device.bench.row import NO_AIM, Result
 from device.machine.codes import as_markdown as codes_as_markdown
 from device.machine.registers import as_markdown
 from millsight import app
@@ -99,6 +100,30 @@ def faults_table() -> str:
     return "\n".join(lines)
 
 
+def speed_page() -> str:
+    """`docs/speed.md`, with the table of what `millsight bench` measured last."""
+    text = (DOCS / "speed.md").read_text(encoding="utf-8")
+    found = Result.model_validate_json((DOCS / "results" / "bench.json").read_text())
+    runs = sorted({len(row.runs) for row in found.rows})
+    lines = [
+        f"{found.machine}; medians of {'–'.join(map(str, runs))} runs.",
+        "",
+        "| figure | median | yardstick | ratio (spread) | aim | met |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found.rows:
+        judged = "– | –" if row.aim == NO_AIM else f"{row.aim} | {'yes' if row.met else '**no**'}"
+        lines.append(
+            f"| {row.name} | {row.value:.4g} {row.unit} | {row.yardstick} "
+            f"| {row.ratio:.2f} ({min(row.runs):.2f}–{max(row.runs):.2f}) | {judged} |"
+        )
+    begin, end = "<!-- bench -->\n", "<!-- end of bench -->\n"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    table = "\n".join(lines)
+    return f"{before}{begin}\n{table}\n\n{end}{after}"
+
+
 def with_tables(page: Path) -> str:
     """A page with the laboratory's tables, between their marks, as they are in results/lab."""
 
@@ -116,6 +141,7 @@ def main() -> int:
         "cli.md": cli_reference().encode(),
         "settings.md": to_markdown().encode(),
         "machine.md": machine_page().encode(),
+        "speed.md": speed_page().encode(),
         "laboratory.md": with_tables(DOCS / "laboratory.md").encode(),
     }
     stale = [name for name, text in pages.items() if not _same(DOCS / name, text)]
@@ -129,6 +155,7 @@ def main() -> int:
     images.mkdir(exist_ok=True)
     cv2.imwrite(str(images / "contact-sheet.jpg"), contact_sheet(7), [cv2.IMWRITE_JPEG_QUALITY, 88])
     neu_demo(images / "neu-demo.png")
+    month(images / "month.png")
     return 0
 
 

@@ -38,3 +38,39 @@ def neu_demo(target: Path) -> None:
     axes.legend(loc="lower left", frameon=False)
     figure.savefig(target)
     plt.close(figure)
+
+
+def month(target: Path) -> None:
+    """Thirty simulated days: memory, store, open files, and what the nights made of the answers."""
+    found = json.loads((RESULTS / "month.json").read_text())
+    days = found["each_day"]
+    ends = np.cumsum([day["wall_s"] for day in days])
+    figure, grid = plt.subplots(2, 2, figsize=(9, 5.2), dpi=150, layout="constrained")
+    (memory, store), (open_files, nights) = grid
+    for name, colour in (("device", "#1f5c99"), ("review", "#b35c1e")):
+        samples = np.array(found["samples"][name])
+        # Samples are stamped in seconds as they were lived; the days have other lengths.
+        at = np.interp(samples[:, 0], [0, *ends], range(len(days) + 1))
+        memory.plot(at, samples[:, 1], color=colour, linewidth=1, label=name)
+        open_files.plot(at, samples[:, 4], color=colour, linewidth=1, label=f"{name}, descriptors")
+        open_files.plot(at, samples[:, 3], color=colour, linewidth=1, linestyle=":")
+    memory.set(ylabel="resident memory [MB]", ylim=(0, None))
+    open_files.set(ylabel="descriptors; dotted: threads", ylim=(0, None), xlabel="day")
+    sizes = np.array(found["store"])
+    store.plot(sizes[:, 0], sizes[:, 1], color="#1f5c99", linewidth=1, label="file")
+    store.plot(sizes[:, 0], sizes[:, 3], color="#9bb7d4", linewidth=1, label="held in it")
+    store.axhline(found["budget_mb"], color="#999999", linewidth=0.8, linestyle=":", label="budget")
+    store.set(ylabel="store [MB]", ylim=(0, None))
+    nights.plot(
+        range(1, len(days) + 1), np.cumsum([day["answers"] for day in days]), color="#1f5c99"
+    )
+    for day in days:
+        shape, colour = ("o", "#2f7d4f") if day["published"] else ("x", "#999999")
+        nights.plot(day["day"] + 2 / 24, 0, shape, color=colour, markersize=4)
+    nights.set(ylabel="answers; circles: published nights", xlabel="day", ylim=(-60, None))
+    for axes in grid.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+    memory.legend(loc="lower right", frameon=False)
+    store.legend(loc="lower right", frameon=False)
+    figure.savefig(target)
+    plt.close(figure)

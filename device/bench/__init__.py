@@ -7,6 +7,7 @@ ROWS = {
     name: f"device.bench.{name}"
     for name in (
         "loop", "frames", "network", "cameras", "kls", "keeping", "queries", "start", "memory",
+        "int8",
     )
 }  # fmt: skip
 """The module of each row, by the row's name; loaded only when it is asked for.

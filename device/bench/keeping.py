@@ -22,7 +22,7 @@ from camera.source import Event, Frame
 from config.settings import Region
 from device.alike import fingerprint
 from device.bench.loop import new_device
-from device.bench.row import Inputs, Row, bare, pairs, repeated, row_of, timed
+from device.bench.row import NO_AIM, Inputs, Row, bare, pairs, repeated, row_of, timed
 from device.keeper import Keeper, KeptFrame, KeptPatch
 from device.store import encode_png
 
@@ -48,7 +48,7 @@ def measure(inputs: Inputs) -> list[Row]:
     )
     return [
         row_of("keeping a flagged patch", "patches/s", "fsynced write", "≥ 0.5", *rate),
-        row_of("hand-over of a flagged patch, p99", "µs", "its inference", "none", *waits),
+        row_of("hand-over of a flagged patch, p99", "µs", "its inference", NO_AIM, *waits),
     ]
 
 

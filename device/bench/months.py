@@ -31,7 +31,8 @@ PICTURE_BYTES = 600
 IN_A_DAY = 1000
 """Patches kept per day: as many are in the present cycle."""
 DAY_NS = 24 * HOUR_NS
-AT_ONCE = 10_000
+AT_ONCE = 100_000
+"""Rows in a transaction: each writes most pages of the tables' indexes anew."""
 
 
 class Months(NamedTuple):
@@ -87,7 +88,7 @@ def fill(
     """
     rng = random.Random(1)  # noqa: S311
     db.conn.execute("PRAGMA synchronous = OFF")
-    db.conn.execute("PRAGMA cache_size = -1000000")
+    db.conn.execute("PRAGMA cache_size = -400000")
     for lot in range(LOTS):
         begin_lot(db, *_lot(lot), "Anna")
     model = in_force(db).model_id or ""
@@ -98,20 +99,19 @@ def fill(
         db.conn.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?, ?)", hours)
     older = kept - asked
     in_cycle = max(1, -(-older // max(1, cycles - 1)))
-    ends = [*range(in_cycle, older, in_cycle), older, kept] if older > 0 else [kept]
-    step = DAY_NS // in_a_day
-    for begin, end in zip([0, *ends], ends, strict=False):
-        start_cycle(db, "bench")
-        cycle = in_force(db).cycle
-        for first in range(begin, end, AT_ONCE):
-            numbers = range(first, min(first + AT_ONCE, end))
-            with db.atomic():
-                for i in numbers:
-                    age = kept - i
-                    work = Work(i, cycle, now_ns - age * step, _lot(LOTS * (age - 1) // kept))
-                    _keep(db, settings, model, work, rng, picture_bytes)
-                    if i % 10 < 2 and age > asked // 2:
-                        _answer(db, settings, work)
+    begins = {*range(0, older, in_cycle), max(0, older)}
+    step, cycle = DAY_NS // in_a_day, 0
+    for first in range(0, kept, AT_ONCE):
+        with db.atomic():
+            for i in range(first, min(first + AT_ONCE, kept)):
+                if i in begins:
+                    start_cycle(db, "bench")
+                    cycle = in_force(db).cycle
+                age = kept - i
+                work = Work(i, cycle, now_ns - age * step, _lot(LOTS * (age - 1) // kept))
+                _keep(db, settings, model, work, rng, picture_bytes)
+                if i % 10 < 2 and age > asked // 2:
+                    _answer(db, settings, work)
     db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     db.conn.execute("PRAGMA optimize")  # as the clean-up does
     db.conn.execute("PRAGMA synchronous = FULL")

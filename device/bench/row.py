@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -116,6 +117,21 @@ class Inputs:
     """A folder that stays, for what takes long to make; may not be there yet."""
 
 
+class Clocked(NamedTuple):
+    """A rate by two clocks."""
+
+    wall: float
+    processor: float
+    """By the time of all threads of this process."""
+
+
+def rate_of(count: int, work: Callable[[], object]) -> Clocked:
+    """How many a second some work does, by both clocks."""
+    wall, processor = time.perf_counter(), time.process_time()
+    work()
+    return Clocked(count / (time.perf_counter() - wall), count / (time.process_time() - processor))
+
+
 def pairs(
     runs: int, yardstick: Callable[[], float], figure: Callable[[], float]
 ) -> tuple[list[float], list[float]]:
@@ -124,15 +140,39 @@ def pairs(
     The yardstick is taken before and after the figure, so that what slows the machine down in the
     middle of a run hits both.
     """
-    values, ratios = [], []
-    before = yardstick()
+    yards, figures = [yardstick()], []
     for _ in range(runs):
-        value = figure()
-        after = yardstick()
-        values.append(value)
-        ratios.append(2 * value / (before + after))
-        before = after
-    return values, ratios
+        figures.append(figure())
+        yards.append(yardstick())
+    return figures, _ratios(yards, figures)
+
+
+def pairs_by_clocks(
+    runs: int, yardstick: Callable[[], Clocked], figure: Callable[[], Clocked]
+) -> tuple[tuple[list[float], list[float]], tuple[list[float], list[float]]]:
+    """Like `pairs`, for rates by both clocks at once: what `pairs` returns, by wall and processor.
+
+    By the wall a thread waits its turn on a busy machine, and several threads get more turns than
+    one; by processor time only what is done counts, and waiting for a disk costs nothing.
+    """
+    yards = [yardstick()]
+    figures = []
+    for _ in range(runs):
+        figures.append(figure())
+        yards.append(yardstick())
+    by_wall, by_processor = (
+        ([one[k] for one in figures], _ratios([y[k] for y in yards], [f[k] for f in figures]))
+        for k in range(2)
+    )
+    return by_wall, by_processor
+
+
+def _ratios(yards: Sequence[float], figures: Sequence[float]) -> list[float]:
+    """Of each figure to the mean of the yardsticks before and after it."""
+    return [
+        2 * figure / (before + after)
+        for figure, (before, after) in zip(figures, pairwise(yards), strict=True)
+    ]
 
 
 def timed(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:

@@ -81,7 +81,7 @@ def test_a_slow_reader_of_a_folder_gets_every_image(tmp_path: Path) -> None:
     for batch in capture.batches(4):
         if not got:
             # As slow as a reader can be: whatever can be read ahead has been.
-            assert wait_until(capture._queue.full)
+            assert wait_until(lambda: len(capture._waiting) == capture._room)
             time.sleep(0.3)  # longer than the patience of a source that waits
         got += [c.frame.sequence for c in batch]
     assert got == list(range(count))
@@ -165,7 +165,9 @@ def test_a_reader_that_goes_away_leaves_no_thread(live: bool) -> None:
     capture = Capture(Numbers(10**9, live=live), gate())
     for batch in capture.batches(4):
         assert batch
-        assert wait_until(capture._queue.full)  # so that the thread stands before a full queue
+        assert wait_until(
+            lambda: len(capture._waiting) == capture._room
+        )  # so that the thread stands before a full queue
         break
 
 

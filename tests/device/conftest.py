@@ -1,5 +1,6 @@
 """A device to test: settings over a temporary folder, and a small real model."""
 
+import hashlib
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,8 +61,21 @@ def metadata(**changes: object) -> ModelMetadata:
 MakeModel = Callable[..., Path]
 
 
+_MADE: dict[tuple[int, bytes, str], bytes] = {}
+"""Model files by seed, patches and changes: an export takes a second, and many tests want one."""
+
+
 def model_file(path: Path, plates: NDArray[np.uint8], seed: int = 0, **changes: object) -> Path:
     """Write a model with random weights, and baselines from the simulated patches."""
+    key = (seed, hashlib.sha256(plates.tobytes()).digest(), repr(sorted(changes.items())))
+    if key in _MADE:
+        path.write_bytes(_MADE[key])
+    else:
+        _MADE[key] = _export(path, plates, seed, **changes).read_bytes()
+    return path
+
+
+def _export(path: Path, plates: NDArray[np.uint8], seed: int, **changes: object) -> Path:
     torch.manual_seed(seed)
     network = GlobalPoolingNet("gapc", 4).eval()
     with torch.no_grad():  # spread the predictions over the classes
@@ -104,16 +118,21 @@ def make_model(tmp_path: Path, plates: NDArray[np.uint8]) -> MakeModel:
     return make
 
 
-@pytest.fixture
-def settings(tmp_path: Path, plate_folder: Path) -> Settings:
-    """A device that inspects the simulated patches from their folder."""
+def device_in(folder: Path, plate_folder: Path) -> Settings:
+    """A device in a folder, which inspects plates from another."""
     return Settings(
-        device=Device(name="box", data=tmp_path / "data", recipes=tmp_path / "recipes"),
+        device=Device(name="box", data=folder / "data", recipes=folder / "recipes"),
         camera=Camera(source="folder", folder=FolderSource(path=plate_folder)),
         recipe=Recipe(classes=list(CLASSES), pass_classes=["clean"]),
         asking=Asking(k=5, cold_start=20, audit_share=0),
-        exchange=Exchange(url=str(tmp_path / "exchange")),
+        exchange=Exchange(url=str(folder / "exchange")),
     )
+
+
+@pytest.fixture
+def settings(tmp_path: Path, plate_folder: Path) -> Settings:
+    """A device that inspects the simulated patches from their folder."""
+    return device_in(tmp_path, plate_folder)
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_a_block_is_the_mean_of_its_frames() -> None:
     gathering = Gathering(2)
     gathering.add_frame(100, 20, 0.1)
     gathering.add_frame(64, 16, 0.4)
-    gathering.add_scores(np.array([0, 1, 1]), np.array([LEAST_BIN, 0, 0]))
+    gathering.add_scores([0, 1, 1], [LEAST_BIN, 0, 0])
     block = gathering.block()
     assert block.frames == 2
     assert np.exp(block.looks) == pytest.approx([80, math.sqrt(0.2 * 0.25), 0.2])

@@ -27,7 +27,7 @@ from device.store import (
 )
 from device.swap_store import LOCK, NOTE, is_mending, put_in_place
 from device.tidy import tidy
-from tests.device.conftest import MakeModel
+from tests.device.conftest import MakeModel, device_in, model_file
 from tests.device.test_loop import change, run, use_model
 
 needs_sqlite3 = pytest.mark.skipif(
@@ -35,15 +35,25 @@ needs_sqlite3 = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def filled(settings: Settings, make_model: MakeModel, plates: np.ndarray) -> Settings:
-    """A store with a model, flags and answers."""
-    use_model(settings, make_model())
+@pytest.fixture(scope="module")
+def inspected(
+    tmp_path_factory: pytest.TempPathFactory, plate_folder: Path, plates: np.ndarray
+) -> Settings:
+    """A store with a model, flags and answers; each test has a copy of it."""
+    settings = device_in(tmp_path_factory.mktemp("inspected"), plate_folder)
+    use_model(settings, model_file(settings.device.data.parent / "model.onnx", plates))
     run(settings, list(plates))
     db = open_store(settings.device.data)
     for (patch,) in db.execute("SELECT id FROM patches ORDER BY id LIMIT 15").fetchall():
         add_label(db, patch, "scratch", "anna")
     db.close()
+    return settings
+
+
+@pytest.fixture
+def filled(settings: Settings, inspected: Settings) -> Settings:
+    """That device, to be changed."""
+    shutil.copytree(inspected.device.data, settings.device.data)
     return settings
 
 
@@ -111,6 +121,29 @@ def test_answers_that_the_damage_took_come_back_from_the_copy(
     assert (mended.how, mended.carried) == ("lost", 15)
     assert {row[1] for row in answers(settings)} == before
     assert in_use(settings) is not None  # the model's file was still there
+
+
+def test_a_destroyed_first_page_is_lent_by_the_copy(filled: Settings, tmp_path: Path) -> None:
+    settings = filled.model_copy(update={"backup": Backup(folder=tmp_path / "copies")})
+    db = open_store(settings.device.data)
+    back_up(settings, db)
+    # Some more that only the store and its log have.
+    for (patch,) in db.execute("SELECT id FROM patches ORDER BY id DESC LIMIT 3").fetchall():
+        add_label(db, patch, "patch", "ben")
+    patches = db.execute("SELECT count(*) FROM patches WHERE png != x''").fetchone()
+    before = answers(settings)
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    path = settings.device.data / STORE_FILE
+    with path.open("r+b") as stream:
+        stream.write(random.Random(0).randbytes(4096))
+    mended = mend(settings)
+    assert mended is not None
+    assert mended.how in {"recover", "rows"}
+    assert answers(settings) == before
+    db = open_store(settings.device.data)
+    assert db.execute("SELECT count(*) FROM patches WHERE png != x''").fetchone() == patches
+    db.close()
 
 
 def test_a_running_inspection_mends_its_store_and_judges_on(

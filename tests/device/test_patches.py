@@ -24,9 +24,10 @@ def test_a_whole_frame_of_patch_size_is_its_patch() -> None:
 def test_a_whole_frame_of_any_size_becomes_one_patch(shape: tuple[int, int]) -> None:
     image = np.full(shape, 77, np.uint8)
     cut = Cutter(recipe()).cut(image)
-    assert cut.patches.shape == (1, 200, 200)
-    assert cut.patches.dtype == np.uint8
-    assert (cut.patches == 77).all()
+    (patch,) = cut.patches
+    assert patch.shape == (200, 200)
+    assert patch.dtype == np.uint8
+    assert (patch == 77).all()
 
 
 def test_a_grid_covers_a_sensor_with_thirty_patches() -> None:

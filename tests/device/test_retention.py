@@ -1,5 +1,6 @@
 """What goes first when room or time runs out, what never goes, and what a wrong clock cannot do."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +15,36 @@ from device.old_rows import remove_old_models, remove_old_rows
 from device.retention import Scope, keep_in_bounds, remove, shrink, used_bytes
 from device.store import add_label, get_state, open_store, set_state, start_cycle, waiting
 from device.tidy import tidy
-from tests.device.conftest import MakeModel
+from tests.device.conftest import MakeModel, device_in, model_file
 from tests.device.test_loop import change, run, use_model
 
 DAY_NS = 86_400 * 10**9
 
 
-@pytest.fixture
-def filled(settings: Settings, make_model: MakeModel, plates: np.ndarray) -> Settings:
-    """A store with questions of an earlier cycle and of today."""
-    settings = change(settings, "asking", k=100, audit_share=0.2)
-    use_model(settings, make_model())
+@pytest.fixture(scope="module")
+def inspected(
+    tmp_path_factory: pytest.TempPathFactory, plate_folder: Path, plates: np.ndarray
+) -> Settings:
+    """A store with questions of an earlier cycle and of today; each test has a copy of it."""
+    settings = asking(device_in(tmp_path_factory.mktemp("inspected"), plate_folder))
+    use_model(settings, model_file(settings.device.data.parent / "model.onnx", plates))
     run(settings, list(plates[:80]))
     db = open_store(settings.device.data)
     start_cycle(db, "test")
     db.close()
     run(settings, list(plates[80:]))
     return settings
+
+
+def asking(settings: Settings) -> Settings:
+    return change(settings, "asking", k=100, audit_share=0.2)
+
+
+@pytest.fixture
+def filled(settings: Settings, inspected: Settings) -> Settings:
+    """That device, to be changed."""
+    shutil.copytree(inspected.device.data, settings.device.data)
+    return asking(settings)
 
 
 def pictures(settings: Settings) -> set[str]:

@@ -80,14 +80,17 @@ def build_shim(folder: Path) -> Path:
 class Bench:
     """The device, its neighbours, and what was seen of them."""
 
-    def __init__(self, folder: Path, data: Path, shim: Path, *, network_camera: bool) -> None:
+    def __init__(
+        self, folder: Path, data: Path, shim: Path, *,
+        network_camera: bool, check_hours: float = 24,
+    ) -> None:  # fmt: skip
         self.folder, self.data = folder, data
         self.control, self.clock = folder / "control", folder / "clock"
         self.tricks = folder / "tricks"
         self.port = 0
         plates = sample_plates()
         self._write_plates(plates)
-        self.settings = self._settings(network_camera=network_camera)
+        self.settings = self._settings(network_camera=network_camera, check_hours=check_hours)
         file = model_file(folder / "model.onnx", plates)
         db = open_store(data)
         self.models = [
@@ -124,7 +127,7 @@ class Bench:
                 moved = np.roll(plate, (shift * 13, shift * 29), axis=(0, 1))
                 cv2.imwrite(str(folder / f"{shift:02}-{i:02}.png"), moved)
 
-    def _settings(self, *, network_camera: bool) -> Settings:
+    def _settings(self, *, network_camera: bool, check_hours: float) -> Settings:
         quality = Quality(frozen_after=3)
         live = Live(hang_timeout_s=1, retry_first_s=0.2, retry_longest_s=1)
         folder = FolderSource(path=self.folder / "plates", repeat=True, rate_fps=RATE_FPS)
@@ -144,7 +147,7 @@ class Bench:
                 frame_height_px=200,
             ),
             asking=Asking(k=300, audit_share=0.05, labels_per_shift=0),
-            keeping=Keeping(floor_mb=0, low_disk_mb=0, tidy_s=5),
+            keeping=Keeping(floor_mb=0, low_disk_mb=0, tidy_s=5, check_hours=check_hours),
             backup=Backup(folder=self.folder / "copies", hours=1000),
         )
 
@@ -344,6 +347,11 @@ class Bench:
             lambda: any(k == kind and at > after for at, k, _ in self.events), patience_s
         )
 
+    def last(self, kind: str) -> float:
+        """When an event of a kind was said last."""
+        with self._changed:
+            return max(at for at, k, _ in self.events if k == kind)
+
     def lost(self) -> tuple[int, int]:
         """Acknowledged answers and reported flags that are not in the store."""
         with self._changed:
@@ -369,6 +377,16 @@ class Bench:
         db = open_store(self.data)
         back_up(self.settings, db)
         db.close()
+
+    def is_whole(self) -> bool:
+        """Whether the store has no damage, by SQLite's own check."""
+        try:
+            with contextlib.closing(
+                sqlite3.connect(f"file:{self.data / STORE_FILE}?mode=ro", uri=True, timeout=30)
+            ) as db:
+                return bool(db.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)])
+        except sqlite3.Error:
+            return False
 
     def most_between(self, begin: float, end: float) -> float:
         """The longest time without a verdict or fault within a time, in seconds."""

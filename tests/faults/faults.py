@@ -38,6 +38,10 @@ class Fault(NamedTuple):
     inject: Callable[[Bench, random.Random], Outcome]
     network_camera: bool = False
     own_disk: bool = False
+    check_hours: float = 24
+    """Between two checks of the whole store: what nobody reads is found by them alone."""
+    flags_may_go: bool = False
+    """What was on a destroyed page is gone, if it is no answer."""
 
 
 def _outcome(
@@ -203,6 +207,71 @@ def model_damaged(bench: Bench, rng: random.Random) -> Outcome:
     return outcome
 
 
+PAGE = 4096
+MEND_S = 90.0
+"""Longest wait for damage to be found: a check is due every 36 s, and its turn comes within 5 s."""
+
+
+def _damage(
+    bench: Bench, rng: random.Random, overwrite: Callable[[Bench, random.Random], None]
+) -> Outcome:
+    """Damage the store while it is written; a copy was made some answers ago."""
+    bench.copy()
+    time.sleep(rng.uniform(0, 3))  # answers and flags that no copy has
+    began = time.monotonic()
+    overwrite(bench, rng)
+    ended = time.monotonic()
+    judging = bench.until_judged(ended)
+    while not bench.saw("store-mended", began, 3):
+        if bench.is_whole() and not bench.saw("store-mended", began, 3):
+            # What was right was written over it, from memory or the log, before anybody read it.
+            return Outcome(judging, bench.until_kept(ended), 0.0, said=True)
+        if time.monotonic() > ended + MEND_S:
+            return Outcome(judging, None, bench.most_between(began, ended), said=False)
+    mended = bench.last("store-mended")
+    kept = mended - ended + bench.until_kept(mended)
+    return Outcome(judging, kept, bench.most_between(began, mended), said=True)
+
+
+def _overwrite(path: Path, places: list[int], rng: random.Random, size: int = PAGE) -> None:
+    with path.open("r+b", buffering=0) as stream:
+        for place in places:
+            stream.seek(place)
+            stream.write(rng.randbytes(size))
+
+
+def store_pages(bench: Bench, rng: random.Random) -> None:
+    """Eight pages anywhere in the file hold noise, as on a disk whose cells die."""
+    path = bench.data / STORE_FILE
+    pages = path.stat().st_size // PAGE
+    _overwrite(path, [PAGE * page for page in rng.sample(range(1, pages), 8)], rng)
+
+
+def store_header(bench: Bench, rng: random.Random) -> None:
+    """The log is folded in, then the first page of the file holds noise: no database any more."""
+    with (
+        contextlib.suppress(sqlite3.Error),
+        closing(sqlite3.connect(bench.data / STORE_FILE)) as db,
+    ):
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    _overwrite(bench.data / STORE_FILE, [0], rng)
+
+
+def store_log(bench: Bench, rng: random.Random) -> None:
+    """Eight frames of the log hold noise."""
+    path = bench.data / (STORE_FILE + "-wal")
+    frames = max(0, path.stat().st_size - 32) // (PAGE + 24)
+    chosen = rng.sample(range(frames), min(8, frames))
+    _overwrite(path, [32 + (PAGE + 24) * frame + 24 for frame in chosen], rng)
+
+
+def _damaged(what: str, overwrite: Callable[[Bench, random.Random], None]) -> Fault:
+    def inject(bench: Bench, rng: random.Random) -> Outcome:
+        return _damage(bench, rng, overwrite)
+
+    return Fault(what, inject, check_hours=0.01, flags_may_go=True)
+
+
 FAULTS = {
     "camera-killed": Fault("camera's program killed", camera_killed, network_camera=True),
     "camera-hangs": Fault("camera hangs (SIGSTOP)", camera_hangs, network_camera=True),
@@ -219,4 +288,7 @@ FAULTS = {
     "clock-ten-years": Fault("clock + 10 years and back", clock_ten_years),
     "clock-backwards": Fault("clock back by hours", clock_backwards),
     "model-damaged": Fault("model file damaged, restart", model_damaged),
+    "store-pages": _damaged("store: eight pages overwritten with noise", store_pages),
+    "store-header": _damaged("store: first page overwritten with noise", store_header),
+    "store-log": _damaged("store: eight frames of its log overwritten", store_log),
 }

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from config.settings import Recipe
+from device.int8 import pack
 from device.kls import fit_baselines, kls, predicted_classes
 from device.model import FORMAT, Model, ModelMetadata, load_model_bytes
 from device.patches import Patches
 from export.graph import Layer, Weights, build_onnx
+from export.int8 import build_int8, measure_ranges
 
 SURE_SHARE = 0.9
 """Share of the patches whose score is under the threshold, as it is of a trained model."""
@@ -40,7 +42,9 @@ def untrained_model(path: Path, recipe: Recipe, patches: Patches) -> Model:
             for c, count in enumerate(fitted.counts)
         ],
     )
-    content = build_onnx(weights, metadata)
+    plain = build_onnx(weights, metadata)
+    graph, step = build_int8(weights, measure_ranges(plain, patches))
+    content = build_onnx(weights, metadata, pack(graph, step))
     path.write_bytes(content)
     return load_model_bytes(content, str(path))
 

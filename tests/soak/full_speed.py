@@ -1,0 +1,364 @@
+"""Hours at full speed: inspection and pages run, answers go up, and the kernel says what they hold.
+
+A device inspects simulated plates as fast as it can and keeps a tenth of them within a small
+budget, its pages are looked at, questions are answered, pushed, merged and acknowledged. A program
+that ends is started again, as systemd does, and counted.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camera.milled_steel import CLASSES, random_patch
+from config.document import to_toml
+from config.errors import UserError
+from config.settings import (
+    Asking,
+    Backup,
+    Camera,
+    Device,
+    Exchange,
+    FolderSource,
+    Keeping,
+    Recipe,
+    Settings,
+    Trainer,
+)
+from device.activation import activate
+from device.store import (
+    CLASS,
+    STORE_FILE,
+    add_answer,
+    encode_png,
+    get_state,
+    open_store,
+    start_cycle,
+    waiting,
+)
+from tests.device.conftest import model_file
+from tests.soak.watch import (
+    Criterion,
+    Sample,
+    criteria_of,
+    held,
+    run_and_weigh,
+    summary,
+    write_json,
+)
+
+SAMPLE_S = 10.0
+ANSWER_S = 60.0
+SAVE_S = 60.0
+BUDGET_MB = 60
+TIDY_S = 20.0
+MOST_FILE = 2.0
+"""Of the budget: a twentieth that is used again, and what comes, up to 2.5 MB a second, in the time
+from one clean-up to the end of the next."""
+MOST_FILE_GROWTH = 1.1
+"""Largest file of the second half over that of the first: it reaches its size and stays."""
+UP_AND_BACK = (
+    ("push", ("device", "push")),
+    ("merge", ("trainer", "merge")),
+    ("push", ("device", "push")),
+)
+"""Answers up, and their acknowledgement back."""
+PATHS = ("/live", "/today", "/health", "/metrics")
+
+
+def site(folder: Path) -> Settings:
+    """A device with a small budget, on which a tenth of all plates are kept."""
+    data = folder / "data"
+    return Settings(
+        device=Device(name="box", data=data),
+        # Read from files: rendering plates would take most of the time.
+        camera=Camera(source="folder", folder=FolderSource(path=folder / "plates", repeat=True)),
+        recipe=Recipe(classes=list(CLASSES), pass_classes=["clean"]),
+        asking=Asking(k=50, audit_share=0.1, labels_per_shift=0),
+        keeping=Keeping(
+            budget_mb=BUDGET_MB, floor_mb=100, tidy_s=TIDY_S, check_hours=0.25,
+            defects_per_minute=600,
+        ),
+        backup=Backup(folder=folder / "copies", hours=0.25),
+        exchange=Exchange(url=str(folder / "exchange")),
+        trainer=Trainer(data=folder / "trainer"),
+    )  # fmt: skip
+
+
+def write_plates(folder: Path, plates: NDArray[np.uint8]) -> None:
+    """Fifty shifts of each plate, as many different pictures."""
+    folder.mkdir(parents=True)
+    for i, plate in enumerate(plates):
+        for shift in range(50):
+            moved = np.roll(plate, (shift * 31, shift * 17), axis=(0, 1))
+            (folder / f"{shift:02}-{i:03}.png").write_bytes(encode_png(moved))
+
+
+class Soak:
+    """The running programs, and all that is seen of them."""
+
+    def __init__(self, hours: float, folder: Path, file: Path | None) -> None:
+        self.hours, self.folder, self.file = hours, folder, file
+        self.settings = site(folder)
+        self.config = folder / "millsight.toml"
+        self.front = [sys.executable, "-m", "millsight"]
+        self.began = time.monotonic()
+        self.samples: dict[str, list[Sample]] = {
+            "device": [],
+            "review": [],
+            "push": [],
+            "merge": [],
+        }
+        self.store: list[tuple[float, float, float, float]] = []
+        """Seconds; file, log, and what the store held after the last clean-up, in MB."""
+        self.restarts: list[str] = []
+        self.refused: list[str] = []
+        """Pages that did not answer, and commands that failed."""
+        self.acknowledged: set[str] = set()
+        self.frames = self.kept = 0
+        """Of programs that ended; those that run are asked at the end."""
+        self.ended: list[str] = []
+        self.address = ""
+        self.processes: dict[str, subprocess.Popen[str]] = {}
+
+    @property
+    def passed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.began
+
+    def prepare(self) -> None:
+        """Plates, a model in use, the settings file."""
+        plates = np.stack([random_patch(i, CLASSES[i % 4]).image for i in range(120)])
+        write_plates(self.folder / "plates", plates)
+        file = model_file(self.folder / "model.onnx", plates)
+        db = open_store(self.settings.device.data)
+        activate(db, file, self.settings, "soak")
+        db.close()
+        self.config.write_text(to_toml(self.settings))
+
+    def start(self, name: str) -> None:
+        """Start the inspection or the pages."""
+        if name == "device":
+            log = (self.folder / "device.log").open("a")
+            command = [*self.front, "device", "run", "-c", str(self.config)]
+            self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, text=True)
+            log.close()
+            return
+        command = [*self.front, "review", "-c", str(self.config), "--port", "0"]
+        self.processes[name] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        line = self.processes[name].stdout.readline()  # type: ignore[union-attr]
+        self.address = line.split()[-1].rstrip("/")
+
+    def look(self) -> None:
+        """Open the pages, and note what everything holds."""
+        for path in PATHS:
+            try:
+                urllib.request.urlopen(self.address + path, timeout=20).read()
+            except urllib.error.HTTPError as error:  # not judging, says /health while it starts
+                error.close()
+            except OSError as error:
+                self.refused.append(f"{self.passed:.0f} s: {path}: {error}")
+        for name in ("device", "review"):
+            process = self.processes[name]
+            try:
+                self.samples[name].append(held(process.pid, self.passed))
+            except OSError:
+                self.restarts.append(f"{self.passed:.0f} s: {name} ended with {process.wait()}")
+                self.start(name)
+        store = self.settings.device.data / STORE_FILE
+        sizes = [
+            round(one.stat().st_size / 1e6, 2) if one.exists() else 0.0
+            for one in (store, store.with_name(store.name + "-wal"))
+        ]
+        self.store.append((round(self.passed, 1), sizes[0], sizes[1], self._used()))
+
+    def _used(self) -> float:
+        store = self.settings.device.data / STORE_FILE
+        row = None
+        try:
+            with contextlib.closing(sqlite3.connect(store, timeout=30)) as db:
+                row = db.execute("SELECT value FROM state WHERE key = 'tidy'").fetchone()
+        except sqlite3.Error as error:
+            self.refused.append(f"{self.passed:.0f} s: the store: {error}")
+        return round(json.loads(row[0])["used"] / 1e6, 2) if row else 0.0
+
+    def answer(self, most: int = 40) -> None:
+        """Answer some questions as an operator would; the real commands carry them up and back."""
+        db = open_store(self.settings.device.data)
+        asking = self.settings.asking
+        for question in waiting(db, {"": (asking.k, asking.cold_start)})[:most]:
+            with contextlib.suppress(UserError):  # it went meanwhile, to make room
+                name = question.predicted or CLASSES[0]
+                self.acknowledged.add(add_answer(db, question.patch_id, CLASS, name, "anna"))
+        start_cycle(db, "soak")
+        db.close()
+
+    def command(self, name: str, *words: str) -> None:
+        """Run a command of the timers, and note the most that it held."""
+        status, peak, _seconds, said = run_and_weigh([*self.front, *words, "-c", str(self.config)])
+        self.samples[name].append((round(self.passed, 1), peak, 0.0, 0, 0))
+        if status:
+            self.refused.append(f"{self.passed:.0f} s: {name}: {said.strip()[-200:]}")
+
+    def result(self) -> dict[str, Any]:
+        """All that is known by now."""
+        warm_up_s = min(900.0, self.hours * 3600 / 4)
+        watched = {name: summary(samples, warm_up_s) for name, samples in self.samples.items()}
+        for name in ("push", "merge"):  # only what they held at the most is known
+            for unknown in ("anonymous_mb", "threads", "fds"):
+                watched[name].pop(unknown, None)
+        warm = [one for one in self.store if one[0] >= warm_up_s]
+        found: dict[str, Any] = {
+            "hours": round(self.passed / 3600, 3),
+            "wanted_hours": self.hours,
+            "warm_up_s": warm_up_s,
+            "cpus": os.cpu_count(),
+            "load": round(os.getloadavg()[2], 2),
+            "processes": watched,
+            "restarts": self.restarts,
+            "refused": self.refused,
+            "answered": len(self.acknowledged),
+        }
+        if warm:
+            found["store_mb"] = {
+                "budget": BUDGET_MB,
+                "used_most": max(one[3] for one in warm),
+                "file_most": max(one[1] for one in warm),
+                "file_most_of_halves": [
+                    max((one[1] for one in half), default=0.0)
+                    for half in (warm[: len(warm) // 2], warm[len(warm) // 2 :])
+                ],
+                "file_last": warm[-1][1],
+                "log_most": max(one[2] for one in warm),
+            }
+        return found
+
+    def save(self, found: dict[str, Any] | None = None) -> None:
+        """Write what is known by now, with the samples."""
+        if self.file is not None:
+            rows = {"samples": self.samples, "store": self.store}
+            write_json(self.file, (found or self.result() | {"verdict": "still runs"}) | rows)
+
+    def stop(self) -> None:
+        """End the programs as systemd does."""
+        for process in self.processes.values():
+            process.send_signal(signal.SIGTERM)
+        for name, process in self.processes.items():
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.refused.append(f"{name} did not end within 60 s")
+                process.kill()
+                process.wait()
+            if process.stdout:
+                process.stdout.close()
+
+    def close(self) -> dict[str, Any]:
+        """What the stores hold in the end, and whether everything is within its bounds."""
+        for name, words in UP_AND_BACK[:2]:
+            self.command(name, *words)
+        db = open_store(self.settings.device.data)
+        verdicts = dict(
+            db.execute("SELECT verdict, sum(frames) FROM counters GROUP BY verdict").fetchall()
+        )
+        kept = db.execute("SELECT coalesce(max(id), 0) FROM flags").fetchone()[0]
+        events = dict(db.execute("SELECT kind, count(*) FROM events GROUP BY kind").fetchall())
+        whole = db.execute("PRAGMA integrity_check").fetchone()[0]
+        found = self.result() | {
+            "frames": sum(verdicts.values()),
+            "verdicts": verdicts,
+            "flags": kept,
+            "events": events,
+            "removed": get_state(db, "tidy"),
+            "loop": get_state(db, "loop"),
+            "integrity": whole,
+            "ended": (self.folder / "device.log").read_text().strip().splitlines()[-1],
+        }
+        db.close()
+        db = open_store(self.settings.trainer.data)
+        there = [row[0] for row in db.execute("SELECT id FROM labels")]
+        db.close()
+        found["at_trainer"] = len(there)
+        criteria = self._criteria(found, there)
+        found["criteria"] = [one._asdict() for one in criteria]
+        good = all(one.met is not False for one in criteria)
+        found["verdict"] = "as it must be" if good else "NOT as it must be"
+        print("\n".join(one.line() for one in criteria))
+        return found
+
+    def _criteria(self, found: dict[str, Any], there: list[str]) -> list[Criterion]:
+        criteria = [
+            one
+            for name in ("device", "review")
+            for one in criteria_of(name, found["processes"][name])
+        ]
+        criteria += [criteria_of(name, found["processes"][name])[0] for name in ("push", "merge")
+                     if "rss_mb" in found["processes"][name]]  # fmt: skip
+        # A push is as large as what it sends: descriptors and threads end with it.
+        sizes = found.get("store_mb", {})
+        within = bool(sizes) and sizes["file_most"] <= MOST_FILE * BUDGET_MB
+        first, second = sizes.get("file_most_of_halves", (0.0, 0.0))
+        criteria += [
+            Criterion("held by the store after a clean-up, MB", sizes.get("used_most"),
+                      f"at most the budget, {BUDGET_MB}",
+                      bool(sizes) and sizes["used_most"] <= BUDGET_MB),
+            Criterion("the store's file at the most, MB", sizes.get("file_most"),
+                      f"at most {MOST_FILE} × the budget", within),
+            Criterion("the same in the two halves, MB", f"{first}, {second}",
+                      f"at most {MOST_FILE_GROWTH} × as large", second <= MOST_FILE_GROWTH * first),
+            Criterion("restarts", len(self.restarts), "0", not self.restarts),
+            Criterion("pages and commands that failed", len(self.refused), "0", not self.refused),
+            Criterion("answers at the trainer", f"{len(there)} for {len(self.acknowledged)}",
+                      "each once", sorted(there) == sorted(self.acknowledged)),
+            Criterion("integrity", found["integrity"], "ok", found["integrity"] == "ok"),
+            Criterion("hours", found["hours"], f"at least {self.hours}",
+                      found["hours"] >= self.hours),
+        ]  # fmt: skip
+        return criteria
+
+
+def soak(hours: float, folder: Path, file: Path | None) -> int:
+    """Run it; 0: everything is within its bounds.
+
+    Ended by Ctrl-C or SIGTERM it tells what it has seen until then.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    run = Soak(hours, folder, file)
+    run.prepare()
+    run.began = time.monotonic()
+    answer_at, save_at = min(30.0, hours * 900), SAVE_S
+    try:
+        run.start("device")
+        run.start("review")
+        while run.passed < hours * 3600:
+            run.look()
+            if run.passed > answer_at:
+                run.answer()
+                answer_at = run.passed + ANSWER_S
+            if run.passed > save_at:
+                run.save()
+                save_at = run.passed + SAVE_S
+                device, store = run.samples["device"][-1], run.store[-1]
+                print(
+                    f"device {device}, store {store}, {len(run.acknowledged)} answers", flush=True
+                )
+            time.sleep(SAMPLE_S)
+    except KeyboardInterrupt:
+        print(f"ended early, after {run.passed:.0f} s", flush=True)
+    finally:
+        run.stop()
+    found = run.close()
+    run.save(found)
+    print(json.dumps(found, indent=1))
+    return int(found["verdict"] != "as it must be")
