@@ -6,9 +6,12 @@ from numpy.typing import NDArray
 
 
 def augment(
-    patch: NDArray[np.uint8], rng: np.random.Generator, shift: float, light: float
+    patch: NDArray[np.uint8] | NDArray[np.float32],
+    rng: np.random.Generator,
+    shift: float,
+    light: float,
 ) -> NDArray[np.float32]:
-    """One random view of a square patch, uint8 [s, s]: float32 [s, s].
+    """One random view of a square patch, [s, s]: float32 [s, s].
 
     Moved by up to `shift` of its side in both directions, what comes in mirrored; in one of the
     eight flips and quarter turns; under a random linear ramp of light of `light` standard

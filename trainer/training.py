@@ -131,7 +131,7 @@ def train(
 def optimise(
     network: Network,
     average: list[Tensor],
-    patches: Patches,
+    patches: Patches | NDArray[np.float32],
     labels: NDArray[np.int64],
     training: Training,
     rng: np.random.Generator,

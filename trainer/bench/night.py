@@ -1,6 +1,6 @@
 """A night's training on 1,000 labels, against a plain PyTorch loop of the same epochs.
 
-How many steps each needs to a given accuracy is a matter of the seed and not of the machine: that is
+How many steps each needs to a given accuracy is a matter of the seed, not of the machine: that is
 found once (`trainer.lab.speed`, which also says what plain is). Timed, in turn: a step of each.
 The ratio is the plain loop's time to the accuracy over ours; where the plain loop has not reached
 it when its epochs are over, the ratio is only a lower bound, and the row says so.
@@ -109,7 +109,7 @@ def course_of(data: LabData, goal: float, inputs: Inputs) -> Course:
 
 
 def timed_steps(losses: Iterator[float], steps: int, inputs: Inputs) -> Callable[[], float]:
-    """What runs some steps of a training and tells the seconds of `steps` of them, by the median."""
+    """What runs some steps of a training and tells the seconds of `steps`, by the median."""
     for _ in range(3):  # the first ones choose algorithms and get memory
         next(losses)
 
