@@ -45,7 +45,7 @@ def measure(inputs: Inputs) -> list[Row]:
         count: filled(inputs.cache, inputs.settings, inputs.model_file, count)
         for count in (SMALL, LARGE_QUICK, patches)
     }
-    opened = {count: _open(store) for count, store in stores.items()}
+    opened = {count: open_filled(store) for count, store in stores.items()}
     rows = []
     for page, read in (("queue", queue), ("Today page", today)):
         took = {
@@ -62,7 +62,8 @@ def measure(inputs: Inputs) -> list[Row]:
     return rows
 
 
-def _open(store: Months) -> Database:
+def open_filled(store: Months) -> Database:
+    """A store as the touch pages open it."""
     db = open_store(store.folder)
     db.execute(f"PRAGMA cache_size = -{CACHE_KB}")  # as `device.review.desk`
     return db
