@@ -34,7 +34,9 @@ class Outputs(NamedTuple):
 
 def standardise(patches: Tensor) -> Tensor:
     """Grey values [N, H, W] to zero mean and unit variance per patch: float [N, 1, H, W]."""
-    return F.instance_norm(patches.float().unsqueeze(1), eps=STANDARDISE_EPSILON)
+    # layer_norm over all pixels is what instance_norm is for one channel, and three times as fast
+    grey = patches.float()
+    return F.layer_norm(grey, grey.shape[-2:], eps=STANDARDISE_EPSILON).unsqueeze(1)
 
 
 def base(channels: int = 1) -> nn.Sequential:

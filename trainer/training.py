@@ -131,15 +131,17 @@ def train(
 def optimise(
     network: Network,
     average: list[Tensor],
-    patches: Patches,
+    patches: Patches | NDArray[np.float32],
     labels: NDArray[np.int64],
     training: Training,
     rng: np.random.Generator,
     also: AlsoLoss | None = None,
+    half_precision: bool | None = None,
 ) -> Iterator[float]:
     """The training loop: optimises `network` in place, yields the labelled loss of every step.
 
-    `average` takes up the running average of the weights.
+    `average` takes up the running average of the weights. `half_precision`: whether to multiply in
+    bfloat16; None: where the CPU does so natively.
     """
     network.train()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -151,7 +153,7 @@ def optimise(
         (torch.optim.AdamW(others, training.other_lr, weight_decay=0), training.other_lr),
     ]
     targets = torch.from_numpy(labels)
-    half_precision = has_bfloat16()
+    half_precision = has_bfloat16() if half_precision is None else half_precision
     steps = training.steps(len(patches))
     order = np.empty(0, np.int64)
     for step in range(steps):

@@ -118,7 +118,7 @@ class Inputs:
 
 
 class Clocked(NamedTuple):
-    """A rate by two clocks."""
+    """A figure by two clocks."""
 
     wall: float
     processor: float
@@ -150,7 +150,7 @@ def pairs(
 def pairs_by_clocks(
     runs: int, yardstick: Callable[[], Clocked], figure: Callable[[], Clocked]
 ) -> tuple[tuple[list[float], list[float]], tuple[list[float], list[float]]]:
-    """Like `pairs`, for rates by both clocks at once: what `pairs` returns, by wall and processor.
+    """Like `pairs`, by both clocks at once: what `pairs` returns, by wall and processor.
 
     By the wall a thread waits its turn on a busy machine, and several threads get more turns than
     one; by processor time only what is done counts, and waiting for a disk costs nothing.

@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
@@ -29,6 +30,7 @@ from trainer.bench.inputs import make_inputs
 
 app = App(name="bench", help="Measure what has a speed, each beside a yardstick of the same run.")
 
+app.command("trainer.bench.scale_cli:scale", name="scale")
 WIDTH = 150
 """Columns of the table where it goes into a file."""
 
@@ -68,7 +70,7 @@ def bench(
     json_file
         File for the figures.
     """
-    chosen = choose(names)
+    chosen = choose(names, device.bench.ROWS, trainer.bench.ROWS)
     runs = runs or (1 if quick else 5)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="millsight-bench-") as scratch:
@@ -85,19 +87,21 @@ def bench(
         write_json(json_file, result)
 
 
-def choose(names: Sequence[str]) -> dict[str, str]:
+def choose(
+    names: Sequence[str], of_device: Mapping[str, str], of_trainer: Mapping[str, str]
+) -> dict[str, str]:
     """The modules of the rows named, or of all that can be measured here.
 
     Raises:
         UserError: there is no such row, or it needs the `trainer` extra.
     """
-    rows = device.bench.ROWS | trainer.bench.ROWS
+    rows = {**of_device, **of_trainer}
     if unknown := [name for name in names if name not in rows]:
         raise UserError(f"no row {unknown[0]!r}; there are: {' '.join(rows)}")
     chosen = {name: module for name, module in rows.items() if name in names or not names}
     if importlib.util.find_spec("torch") is not None:
         return chosen
-    left_out = [name for name in chosen if name in trainer.bench.ROWS]
+    left_out = [name for name in chosen if name in of_trainer]
     if left_out:
         text = f"not measured, for they need the `trainer` extra: {' '.join(left_out)}"
         if names:
@@ -137,7 +141,7 @@ def table_of(result: Result) -> Table:
     return table
 
 
-def write_json(file: Path, result: Result) -> None:
+def write_json(file: Path, result: BaseModel) -> None:
     """Write the figures.
 
     Raises:

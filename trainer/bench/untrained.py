@@ -23,14 +23,14 @@ def untrained_model(path: Path, recipe: Recipe, patches: Patches) -> Model:
     Its predictions are spread over the classes, and most of them count as sure.
     """
     weights = _random_weights(len(recipe.classes))
-    features = _loaded(weights, _metadata(recipe)).outputs(patches).features
+    features = _loaded(weights, untrained_metadata(recipe)).outputs(patches).features
     weight, _bias = weights.dense
     weight = 8 * weight
     weights = replace(weights, dense=(weight, -(weight @ features.mean(axis=0))))
-    log_p = _loaded(weights, _metadata(recipe)).log_probabilities(patches)
+    log_p = _loaded(weights, untrained_metadata(recipe)).log_probabilities(patches)
     fitted = fit_baselines(log_p)
     scores, predicted = kls(log_p, fitted), predicted_classes(log_p)
-    metadata = _metadata(
+    metadata = untrained_metadata(
         recipe,
         baselines=[
             row.tolist() if count else None
@@ -66,7 +66,8 @@ def _random_weights(classes: int) -> Weights:
     return Weights("gapc", [*convolutions, layer(64, 64, 3, 3)], layer(classes, 64))
 
 
-def _metadata(recipe: Recipe, **changes: object) -> ModelMetadata:
+def untrained_metadata(recipe: Recipe, **changes: object) -> ModelMetadata:
+    """What a model says of itself that has learnt nothing, but for the changes."""
     count = len(recipe.classes)
     values: dict[str, object] = {
         "format": FORMAT,

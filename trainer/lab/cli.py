@@ -33,7 +33,8 @@ def experiment(
     name
         table2, table3, table4, table5, table7, fig6, fig7, fig8, fig9, fig12, fig13, beyond,
         unlabelled (training with unlabelled patches), stopping, speed (time to 97.8 %, against
-        plain training), or everything: all but fig9 and speed, the most telling first.
+        plain training), overlap (shared feature maps), or everything: all but fig9, speed and
+        overlap, the most telling first.
     data
         Folder of class folders; any number of classes, images of any size.
     seeds
@@ -53,7 +54,7 @@ def experiment(
     from trainer.lab.experiments import ALONE, find  # noqa: PLC0415
     from trainer.lab.grid import run_grid  # noqa: PLC0415
     from trainer.lab.protocol import load_folder  # noqa: PLC0415
-    from trainer.lab.written import run_maps, run_races, write_report  # noqa: PLC0415
+    from trainer.lab.written import run_maps, run_overlap, run_races, write_report  # noqa: PLC0415
     from trainer.progress import training_bar  # noqa: PLC0415
 
     numbers = parse_seeds(seeds)
@@ -77,6 +78,8 @@ def experiment(
             told = run_maps(images, numbers[0], out, lambda step: on_step(name, step))
         elif name == "speed":
             told = run_races(images, numbers, out, console, lambda step: on_step(name, step))
+        elif name == "overlap":
+            told = run_overlap(images, numbers, out, lambda step: on_step(name, step))
     if json_file is not None:
         json_file.write_text(json.dumps(told, indent=1) + "\n")
     console.print(f"tables and figures: {out}")

@@ -151,7 +151,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "stopping": Experiment("When to stop asking", beyond.STOPPING_JOBS, beyond.stopping_tables),
 }
-"""By the name that the command takes; `fig9` and `speed` train one model of their own instead."""
+"""By the name that the command takes; `ALONE` train models of their own instead."""
 
 
 def find(name: str) -> dict[str, Experiment]:
@@ -173,5 +173,5 @@ EVERYTHING = (
     "table7", "fig12", "fig13", "fig7",
 )  # fmt: skip
 """The order in which a grid that may be stopped tells the most; they share many arms."""
-ALONE = ("fig9", "speed")
+ALONE = ("fig9", "speed", "overlap")
 """Experiments without a grid."""

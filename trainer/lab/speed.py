@@ -1,7 +1,8 @@
 """Time to a given accuracy: the appliance's recipe against plain training, in one run."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,26 +43,6 @@ class Clock:
         self._last = (time.process_time(), time.monotonic())
 
 
-def race(data: LabData, seed: int, on_step: OnStep | None = None) -> dict[str, Any]:
-    """Both trainings on all training images, and when each first reached the goal.
-
-    Plain: the paper's recipe as anyone would write it, in single precision, NCHW, float images,
-    each epoch shuffled. The other: the appliance's recipe with its averaged weights, as it is used.
-    """
-    splits = make_splits(data, seed)
-    train, test = splits.train, splits.test
-    classes = len(data.classes)
-
-    def accuracy(network: Network) -> float:
-        log_p = judge(network, data.patches[test]).log_probabilities
-        return float((log_p.argmax(axis=1) == data.labels[test]).mean())
-
-    course = Course(data.patches[train], data.labels[train], classes, seed, accuracy, on_step)
-    ours = _ours(course)
-    plain = _plain(course, PATIENCE * ours["last"]["processor_s"])
-    return {"ours": ours, "plain": plain, "goal": GOAL, "seed": seed}
-
-
 @dataclass(frozen=True, slots=True)
 class Course:
     """What both run over."""
@@ -72,22 +53,67 @@ class Course:
     seed: int
     accuracy: Callable[[Network], float]
     """On the test images."""
-    on_step: OnStep | None
+    goal: float
+    """The accuracy that both race to."""
+    on_step: OnStep | None = None
+    most_epochs: int = MOST_EPOCHS
+    """Of the plain training."""
 
 
-def _plain(course: Course, patience: float) -> dict[str, Any]:
+def race(data: LabData, seed: int, on_step: OnStep | None = None) -> dict[str, Any]:
+    """Both trainings on all training images, and when each first reached the goal."""
+    splits = make_splits(data, seed)
+    train, test = splits.train, splits.test
+
+    def accuracy(network: Network) -> float:
+        log_p = judge(network, data.patches[test]).log_probabilities
+        return float((log_p.argmax(axis=1) == data.labels[test]).mean())
+
+    classes = len(data.classes)
+    return run_both(
+        Course(data.patches[train], data.labels[train], classes, seed, accuracy, GOAL, on_step)
+    )
+
+
+def run_both(course: Course) -> dict[str, Any]:
+    """When each of them first reached the goal, and the curves until then.
+
+    The other one is the appliance's recipe with its averaged weights, as it is used.
+    """
+    ours = _ours(course)
+    plain = _plain(course, PATIENCE * ours["last"]["processor_s"])
+    return {"ours": ours, "plain": plain, "goal": course.goal, "seed": course.seed}
+
+
+def our_training(course: Course) -> tuple[list[torch.Tensor], Iterator[float]]:
+    """(running average of the weights, losses of the steps) of the appliance's training."""
     torch.manual_seed(course.seed)
-    rng = np.random.default_rng(course.seed)
-    patches, labels = course.patches, course.labels
-    recipe = PaperRecipe(epochs=MOST_EPOCHS)
+    training = Training()
+    network = make_network(training.network, course.classes, training.dropout)
+    average = [torch.zeros_like(p) for p in network.parameters()]
+    rng = np.random.default_rng([course.seed, 0])
+    return average, optimise(network, average, course.patches, course.labels, training, rng)
+
+
+def plain_training(course: Course) -> tuple[Network, Iterator[float]]:
+    """(network, losses of the steps) of the paper's recipe as anyone would write it.
+
+    Single precision, NCHW, float images in memory, each epoch shuffled.
+    """
+    torch.manual_seed(course.seed)
+    recipe = PaperRecipe(epochs=course.most_epochs)
     network = new_network(CLASSIFIERS["gapc"], course.classes, recipe)
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return network, _plain_steps(network, course, recipe)
+
+
+def _plain_steps(network: Network, course: Course, recipe: PaperRecipe) -> Iterator[float]:
+    rng = np.random.default_rng(course.seed)
     optimiser = torch.optim.SGD(network.parameters(), recipe.rate, momentum=recipe.momentum)
-    images, targets = torch.from_numpy(patches).float(), torch.from_numpy(labels)
-    clock, curve, step = Clock(), [], 0
+    images, targets = torch.from_numpy(course.patches).float(), torch.from_numpy(course.labels)
     for epoch in range(recipe.epochs):
         optimiser.param_groups[0]["lr"] = recipe.rate_at(epoch)
-        order = rng.permutation(len(patches))
+        order = rng.permutation(len(images))
         for start in range(0, len(order), recipe.batch):
             network.train()
             chosen = torch.from_numpy(order[start : start + recipe.batch])
@@ -95,39 +121,48 @@ def _plain(course: Course, patience: float) -> dict[str, Any]:
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            step += 1
-            if course.on_step is not None:
-                course.on_step(Progress(step, recipe.steps(len(patches)), loss.item()))
-            if step % EVERY == 0:
-                clock.stop()
-                curve.append(_point(step, clock, course.accuracy(network)))
-                if curve[-1]["accuracy"] >= GOAL or clock.processor >= patience:
-                    return _told(curve)
-                clock.start()
-    return _told(curve)
+            yield loss.item()
+
+
+def _plain(course: Course, patience: float) -> dict[str, Any]:
+    network, losses = plain_training(course)
+    steps = PaperRecipe(epochs=course.most_epochs).steps(len(course.patches))
+    return _run(course, losses, steps, lambda _step: network, patience)
 
 
 def _ours(course: Course) -> dict[str, Any]:
     keep_large_buffers()
-    torch.manual_seed(course.seed)
-    training, patches = Training(), course.patches
-    network = make_network(training.network, course.classes, training.dropout)
+    average, losses = our_training(course)
+    training = Training()
     snapshot = make_network(training.network, course.classes, training.dropout)
-    average = [torch.zeros_like(p) for p in network.parameters()]
-    rng = np.random.default_rng([course.seed, 0])
+
+    def averaged(step: int) -> Network:
+        copy_average(snapshot, average, 1 - training.averaging**step)
+        return snapshot
+
+    return _run(course, losses, training.steps(len(course.patches)), averaged, math.inf)
+
+
+def _run(
+    course: Course,
+    losses: Iterator[float],
+    steps: int,
+    network: Callable[[int], Network],
+    patience: float,
+) -> dict[str, Any]:
+    """Train until the goal is reached, patience (in processor time) or the steps are over."""
     clock, curve = Clock(), []
-    losses = optimise(network, average, patches, course.labels, training, rng)
     for step, loss in enumerate(losses, 1):
         if course.on_step is not None:
-            course.on_step(Progress(step, training.steps(len(patches)), loss))
+            course.on_step(Progress(step, steps, loss))
         if step % EVERY == 0:
             clock.stop()
-            copy_average(snapshot, average, 1 - training.averaging**step)
-            curve.append(_point(step, clock, course.accuracy(snapshot)))
-            if curve[-1]["accuracy"] >= GOAL:
+            curve.append(_point(step, clock, course.accuracy(network(step))))
+            if curve[-1]["accuracy"] >= course.goal or clock.processor >= patience:
                 break
             clock.start()
-    return _told(curve)
+    reached = bool(curve) and curve[-1]["accuracy"] >= course.goal
+    return {"reached": reached, "last": curve[-1] if curve else None, "curve": curve}
 
 
 def _point(step: int, clock: Clock, accuracy: float) -> dict[str, float]:
@@ -137,8 +172,3 @@ def _point(step: int, clock: Clock, accuracy: float) -> dict[str, float]:
         "wall_s": round(clock.wall, 2),
         "accuracy": round(accuracy, 6),
     }
-
-
-def _told(curve: list[dict[str, float]]) -> dict[str, Any]:
-    reached = bool(curve) and curve[-1]["accuracy"] >= GOAL
-    return {"reached": reached, "last": curve[-1] if curve else None, "curve": curve}

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from trainer.lab import overlap
 from trainer.lab.cache import machine
 from trainer.lab.experiments import Experiment
 from trainer.lab.figures import save
@@ -88,6 +89,16 @@ def run_races(
                 f"{last['step']} steps, {last['processor_s']} s of one processor, goal "
                 + ("reached" if run[side]["reached"] else "NOT reached")
             )
+    return told
+
+
+def run_overlap(data: LabData, seeds: list[int], out: Path, on_step: OnStep) -> dict[str, Any]:
+    """What shared feature maps cost and win, one run a seed, as `overlap.json`."""
+    out.mkdir(parents=True, exist_ok=True)
+    told: dict[str, Any] = {"experiment": "overlap", "machine": machine(), "runs": []}
+    for seed in seeds:
+        told["runs"].append(overlap.run(data, seed, on_step))
+        _write_json(out / "overlap.json", told)
     return told
 
 

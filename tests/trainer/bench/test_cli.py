@@ -1,10 +1,13 @@
 """`millsight bench` as a command: a fresh clone, JSON by its schema, names, errors."""
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+import device.bench
+import trainer.bench
 from config.errors import UserError
 from config.settings import Recipe
 from device.bench.row import Result
@@ -13,6 +16,8 @@ from device.model import load_model
 from millsight import app
 from trainer.bench import cli
 from trainer.bench.inputs import make_inputs
+
+choose = partial(cli.choose, of_device=device.bench.ROWS, of_trainer=trainer.bench.ROWS)
 
 
 @pytest.fixture
@@ -53,21 +58,20 @@ def test_an_untrained_network_has_every_class_and_doubts_some(fresh: Path) -> No
 
 def test_an_unknown_row_is_one_line() -> None:
     with pytest.raises(UserError, match="no row 'lop'; there are: loop"):
-        cli.choose(["lop"])
+        choose(["lop"])
 
 
 def test_without_torch_the_trainers_rows_are_named_and_left_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("trainer.bench.ROWS", {"night": "trainer.bench.night"})
     found = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "torch" else found(name)
     )
-    assert "night" not in cli.choose([])
-    assert "trainer` extra: night" in capsys.readouterr().err
+    assert "night" not in choose([])
+    assert "trainer` extra: training_step night" in capsys.readouterr().err
     with pytest.raises(UserError, match="night"):
-        cli.choose(["night"])
+        choose(["night"])
 
 
 def test_a_folder_without_good_pictures_is_one_line(fresh: Path) -> None:

@@ -1,0 +1,322 @@
+"""Overlapping patches: one set of feature maps for a frame, against judging each patch alone.
+
+Shared maps need one normalisation for what several patches share, and they have no zero padding
+around every patch. This measures what both cost in accuracy, and what is won in time, before
+anything of it is built into a device.
+"""
+
+import statistics
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from onnx import helper
+from torch import Tensor
+
+from camera.milled_steel import (
+    CLASSES,
+    SENSOR_SIZE,
+    Plate,
+    random_defect,
+    random_milling,
+    random_optics,
+    render_plate,
+)
+from config.settings import PATCH_SIZE, Recipe
+from device.bench.row import pairs, per_call
+from device.model import STANDARDISE_EPSILON, load_model_bytes
+from export.graph import build_onnx
+from trainer import networks
+from trainer.bench.untrained import untrained_metadata
+from trainer.lab.learners import OnStep
+from trainer.lab.protocol import LabData, make_splits
+from trainer.networks import GlobalPoolingNet, weights_of
+from trainer.training import Progress, Training, copy_average, keep_large_buffers, optimise
+
+STEP = 96
+"""Pixels between patches: 52 % overlap. A multiple of 32, so that all patches share pooled maps."""
+FRAMES_TO_LEARN, FRAMES_TO_TEST = 60, 40
+LABELS = 216
+"""12 % of NEU-CLS, where the appliance reaches 100 %."""
+TILES = 5
+"""Images along a side of a pasted frame."""
+COARSE, AROUND = 16, 13
+"""What is around a place is taken from blocks of 16 pixels, 13 of them: 208 pixels."""
+DEFECTS = 6
+"""At most in a simulated frame."""
+SEEN, UNSEEN = 0.35, 0.02
+"""A patch is of a defect's class from this share of the defect on, and clean up to that one."""
+
+F32 = NDArray[np.float32]
+Normal = Literal["patch", "frame", "place"]
+"""What grey values are standardised by: the patch itself, its frame, or the 200 x 200 pixels around
+every place of the frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Framed:
+    """Frames with the classes of their patches."""
+
+    frames: list[NDArray[np.uint8]]
+    labels: list[NDArray[np.int64]]
+    """int64 [rows, columns] of each frame; −1: not to be told."""
+    step: int
+    """Pixels between patches."""
+
+
+def simulated(seed: int, count: int) -> Framed:
+    """Frames of the simulated platform at the sensor's full size, up to six defects in each."""
+    rng = np.random.default_rng(seed)
+    frames, labels = [], []
+    for _ in range(count):
+        names = rng.choice(CLASSES[1:], int(rng.integers(0, DEFECTS + 1)))
+        defects = [random_defect(rng, str(name), SENSOR_SIZE) for name in names]
+        plate = render_plate(rng, SENSOR_SIZE, random_milling(rng), random_optics(rng), defects)
+        frames.append(plate.image)
+        labels.append(_labels(plate))
+    return Framed(frames, labels, STEP)
+
+
+def _labels(plate: Plate) -> NDArray[np.int64]:
+    """Of every patch: the one defect that shows well in it, or clean, or −1."""
+    height, width = plate.image.shape
+    tops, lefts = (range(0, n - PATCH_SIZE + 1, STEP) for n in (height, width))
+    found = np.zeros((len(tops), len(lefts)), np.int64)
+    for truth in plate.defects:
+        x, y, w, h = truth.box
+        whole = np.zeros((height, width), np.float32)
+        whole[y : y + h, x : x + w] = truth.mask
+        for i, top in enumerate(tops):
+            for j, left in enumerate(lefts):
+                inside = whole[top : top + PATCH_SIZE, left : left + PATCH_SIZE].sum()
+                share = inside / truth.mask.sum()
+                if share > UNSEEN:
+                    tellable = share >= SEEN and found[i, j] == 0
+                    found[i, j] = CLASSES.index(truth.name) if tellable else -1
+    return found
+
+
+def pasted(data: LabData, chosen: NDArray[np.int64], seed: int) -> Framed:
+    """Images side by side in random order, as frames of 5 x 5 patches that do not overlap."""
+    order = np.random.default_rng(seed).permutation(chosen)
+    whole = len(order) // TILES**2 * TILES**2
+    frames, labels = [], []
+    for part in order[:whole].reshape(-1, TILES, TILES):
+        frames.append(np.vstack([np.hstack(list(data.patches[row])) for row in part]))
+        labels.append(data.labels[part])
+    return Framed(frames, labels, PATCH_SIZE)
+
+
+def normalised(frame: NDArray[np.uint8], by: Normal) -> F32:
+    """A frame by its own mean and deviation, or by those around every place: float32 [H, W]."""
+    grey = frame.astype(np.float32)
+    if by == "frame":
+        return np.asarray((grey - grey.mean()) / np.sqrt(grey.var() + STANDARDISE_EPSILON))
+    height, width = grey.shape
+    coarse = (width // COARSE, height // COARSE)
+    mean = cv2.resize(grey, coarse, interpolation=cv2.INTER_AREA)
+    squares = cv2.resize(grey * grey, coarse, interpolation=cv2.INTER_AREA)
+    around = (AROUND, AROUND)
+    mean = cv2.blur(mean, around, borderType=cv2.BORDER_REFLECT_101)
+    squares = cv2.blur(squares, around, borderType=cv2.BORDER_REFLECT_101)
+    scale = 1 / np.sqrt(np.maximum(squares - mean * mean, 0) + STANDARDISE_EPSILON)
+    fine = (width, height)
+    grey -= cv2.resize(mean, fine, interpolation=cv2.INTER_LINEAR)
+    grey *= cv2.resize(scale, fine, interpolation=cv2.INTER_LINEAR)
+    return grey
+
+
+class Spot(NamedTuple):
+    """A patch of a frame whose class can be told."""
+
+    frame: int
+    row: int
+    column: int
+    label: int
+
+
+def spots(framed: Framed) -> list[Spot]:
+    """All patches whose class can be told."""
+    return [
+        Spot(number, place[0], place[1], int(label))
+        for number, labels in enumerate(framed.labels)
+        for place, label in np.ndenumerate(labels)
+        if label >= 0
+    ]
+
+
+def cut(framed: Framed, chosen: list[Spot], by: Normal) -> F32:
+    """Patches of frames, float32 [N, 200, 200]: their grey values, or as `by` has the frame."""
+    patches = np.empty((len(chosen), PATCH_SIZE, PATCH_SIZE), np.float32)
+    image, of = np.empty((0, 0), np.float32), -1
+    for patch, spot in zip(patches, chosen, strict=True):
+        if spot.frame != of:
+            frame, of = framed.frames[spot.frame], spot.frame
+            image = frame.astype(np.float32) if by == "patch" else normalised(frame, by)
+        top, left = spot.row * framed.step, spot.column * framed.step
+        patch[:] = image[top : top + PATCH_SIZE, left : left + PATCH_SIZE]
+    return patches
+
+
+class Normalised(GlobalPoolingNet):
+    """GAPC for patches that are normalised already."""
+
+    def forward(self, patches: Tensor) -> networks.Outputs:
+        """Judge patches, float [N, 200, 200]."""
+        maps = F.max_pool2d(self.base(patches.unsqueeze(1)), 2)
+        features = maps.mean((2, 3))
+        return networks.Outputs(self.dense(self.dropout(features)), features)
+
+
+def shared(network: GlobalPoolingNet, image: F32) -> NDArray[np.int64]:
+    """The class of every patch of a normalised frame from maps that all share: [rows, columns]."""
+    with torch.inference_mode():
+        maps = F.max_pool2d(network.base(torch.from_numpy(image)[None, None]), 2)
+        features = F.avg_pool2d(maps, 6, STEP // 32)
+        logits = F.conv2d(features, network.dense.weight[:, :, None, None], network.dense.bias)
+    return logits[0].argmax(0).numpy()
+
+
+def lesson(framed: Framed, classes: int, seed: int) -> list[Spot]:
+    """Patches to learn from, equally many of each class; those of a frame in a row."""
+    there = np.random.default_rng(seed).permutation(np.array(spots(framed)))
+    parts = [there[there[:, 3] == c][: LABELS // classes] for c in range(classes)]
+    return sorted(Spot(*map(int, row)) for row in np.concatenate(parts))
+
+
+def learn(
+    patches: F32, labels: NDArray[np.int64], classes: int, seed: int, by: Normal, on_step: OnStep
+) -> Normalised:
+    """The appliance's training; `by` is how the patches are normalised.
+
+    The result judges patches that are normalised already.
+    """
+    torch.manual_seed(seed)
+    training, rng = Training(), np.random.default_rng(seed)
+    network = (GlobalPoolingNet if by == "patch" else Normalised)("gapc", classes)
+    average = [torch.zeros_like(p) for p in network.parameters()]
+    steps = 0
+    for loss in optimise(network, average, patches, labels, training, rng):
+        steps += 1
+        on_step(Progress(steps, training.steps(len(labels)), loss))
+    copy_average(network, average, 1 - training.averaging**steps)
+    result = Normalised("gapc", classes)
+    result.load_state_dict(network.state_dict())
+    return result.eval()
+
+
+def alone(network: Normalised, patches: F32, by: Normal) -> NDArray[np.int64]:
+    """The class of every patch, each judged alone."""
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(patches), 64):
+            part = torch.from_numpy(patches[start : start + 64])
+            images = networks.standardise(part)[:, 0] if by == "patch" else part
+            found.append(network(images).logits.argmax(1).numpy())
+    return np.concatenate(found)
+
+
+def accuracies(
+    learnt: Framed, tested: Framed, classes: int, seed: int, on_step: OnStep
+) -> dict[str, float]:
+    """Accuracy by `trained on / judged by`, for all ways that make sense of these frames."""
+    ways: tuple[Normal, ...] = ("patch", "frame", "place")
+    if tested.step != STEP:
+        ways = ways[:2]  # what is around a pasted image is no part of it
+    taught, asked = lesson(learnt, classes, seed), spots(tested)
+    labels = np.array([spot.label for spot in asked])
+    told: dict[str, float] = {}
+    for trained in ways:
+        classes_taught = np.array([spot.label for spot in taught])
+        patches = cut(learnt, taught, trained)
+        network = learn(patches, classes_taught, classes, seed, trained, on_step)
+        for by in ways:
+            if trained not in ("patch", by):
+                continue
+            right = alone(network, cut(tested, asked, by), by) == labels
+            told[f"{trained} / {by}, alone"] = float(right.mean())
+            if by != "patch" and tested.step == STEP:
+                right = np.concatenate(
+                    [
+                        (shared(network, normalised(frame, by)) == classes_)[classes_ >= 0]
+                        for frame, classes_ in zip(tested.frames, tested.labels, strict=True)
+                    ]
+                )
+                told[f"{trained} / {by}, shared maps"] = float(right.mean())
+    return told
+
+
+def run(data: LabData, seed: int, on_step: OnStep) -> dict[str, Any]:
+    """What sharing costs on simulated frames, and on pasted ones of real images."""
+    keep_large_buffers()
+    sheets = simulated(1000 + seed, FRAMES_TO_LEARN), simulated(2000 + seed, FRAMES_TO_TEST)
+    splits = make_splits(data, seed)
+    rest = np.concatenate([splits.train, splits.validation])
+    tiles = pasted(data, rest, seed), pasted(data, splits.test, seed)
+    return {
+        "seed": seed,
+        "simulated": accuracies(*sheets, len(CLASSES), seed, on_step),
+        "pasted": accuracies(*tiles, len(data.classes), seed, on_step),
+        "patches": {"simulated": len(spots(sheets[1])), "pasted": len(spots(tiles[1]))},
+        "faster": {by: faster(sheets[1].frames[0], by) for by in ("frame", "place")},
+    }
+
+
+def faster(frame: NDArray[np.uint8], by: Normal) -> float:
+    """How many times as fast a frame is judged with shared maps as patch by patch.
+
+    Both in ONNX Runtime on one thread, by processor time, in turn; median of five. Alone: the
+    device's graph, in the device's portions. Shared: the same layers on the whole frame.
+    """
+    weights = weights_of(GlobalPoolingNet("gapc", len(CLASSES)))
+    recipe = Recipe(classes=list(CLASSES), pass_classes=[])
+    model = load_model_bytes(build_onnx(weights, untrained_metadata(recipe)), "untrained")
+    whole = _session(_on_frames(build_onnx(weights, model.metadata)))
+    tops, lefts = (range(0, n - PATCH_SIZE + 1, STEP) for n in frame.shape)
+    places = [np.s_[y : y + PATCH_SIZE, x : x + PATCH_SIZE] for y in tops for x in lefts]
+
+    def on_shared_maps() -> None:
+        found = whole.run(None, {"standardised": normalised(frame, by)[None, None]})[0]
+        assert found.shape[2] * found.shape[3] == len(places)
+
+    _, ratios = pairs(
+        5,
+        lambda: per_call(on_shared_maps, 0.1),
+        lambda: per_call(
+            lambda: model.log_probabilities(np.stack([frame[p] for p in places])), 0.1
+        ),
+    )
+    return statistics.median(ratios)
+
+
+def _on_frames(content: bytes) -> onnx.ModelProto:
+    """A device's graph made one for normalised frames: pooled maps averaged for every patch."""
+    model = onnx.load_from_string(content)
+    graph, node = model.graph, helper.make_node
+    names = [one.output[0] for one in graph.node]
+    first, last = names.index("conv1"), names.index("pool2") + 1
+    apart = STEP // 32
+    kept = [
+        *graph.node[first:last],
+        node("AveragePool", ["pool2"], ["averages"], kernel_shape=[6, 6], strides=[apart, apart]),
+        node("Conv", ["averages", "map_weight", "dense_bias"], ["logits"], kernel_shape=[1, 1]),
+        node("LogSoftmax", ["logits"], ["log_probabilities"], axis=1),
+    ]
+    tensor = helper.make_tensor_value_info
+    frames = tensor("standardised", onnx.TensorProto.FLOAT, ["N", 1, "H", "W"])
+    found = tensor("log_probabilities", onnx.TensorProto.FLOAT, ["N", "C", "rows", "columns"])
+    made = helper.make_graph(kept, "shared", [frames], [found], graph.initializer)
+    return helper.make_model(made, opset_imports=model.opset_import, ir_version=model.ir_version)
+
+
+def _session(model: onnx.ModelProto) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
