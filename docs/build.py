@@ -10,6 +10,7 @@ from figures import month, neu_demo
 
 from camera.milled_steel import contact_sheet
 from config.document import to_markdown
+from device.bench.growth import Scale
 from device.bench.row import NO_AIM, Result
 from device.machine.codes import as_markdown as codes_as_markdown
 from device.machine.registers import as_markdown
@@ -101,7 +102,7 @@ def faults_table() -> str:
 
 
 def speed_page() -> str:
-    """`docs/speed.md`, with the table of what `millsight bench` measured last."""
+    """`docs/speed.md`, with its tables as they were measured last."""
     text = (DOCS / "speed.md").read_text(encoding="utf-8")
     found = Result.model_validate_json((DOCS / "results" / "bench.json").read_text())
     runs = sorted({len(row.runs) for row in found.rows})
@@ -117,11 +118,72 @@ def speed_page() -> str:
             f"| {row.name} | {row.value:.4g} {row.unit} | {row.yardstick} "
             f"| {row.ratio:.2f} ({min(row.runs):.2f}–{max(row.runs):.2f}) | {judged} |"
         )
-    begin, end = "<!-- bench -->\n", "<!-- end of bench -->\n"
-    before, _, rest = text.partition(begin)
-    _, _, after = rest.partition(end)
-    table = "\n".join(lines)
-    return f"{before}{begin}\n{table}\n\n{end}{after}"
+    tables = {"bench": "\n".join(lines), "scale": scale_table(), "overlap": overlap_table()}
+    for name, table in tables.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = f"{before}{begin}\n{table}\n\n{end}{after}"
+    return text
+
+
+def scale_table() -> str:
+    """How cost grows, as `millsight bench scale` measured it last."""
+    found = Scale.model_validate_json((DOCS / "results" / "scale.json").read_text())
+    lines = [
+        f"{found.machine}.",
+        "",
+        "| what grows | what costs | from | to | exponent (95 % interval) | between the last two |",
+        "|---|---|---|---|---|---|",
+    ]
+    for growth in found.growths:
+        ends = (growth.points[0], growth.points[-1])
+        sizes = " | ".join(f"{p.size:,}: {p.cost:.3g} {growth.unit}" for p in ends)
+        last = f"{growth.last:.2f}" if growth.met else f"**{growth.last:.2f}**"
+        lines.append(
+            f"| {growth.name} | {growth.cost} | {sizes} "
+            f"| {growth.exponent:.2f} ({growth.low:.2f} to {growth.high:.2f}) | {last} |"
+        )
+    return "\n".join(lines)
+
+
+WAYS = {
+    "patch / patch, alone": "the patch itself, alone (in use)",
+    "patch / frame, alone": "trained so, judged by the frame, alone",
+    "patch / frame, shared maps": "trained so, judged by the frame, shared maps",
+    "patch / place, alone": "trained so, judged by what is around, alone",
+    "patch / place, shared maps": "trained so, judged by what is around, shared maps",
+    "frame / frame, alone": "the frame, alone",
+    "frame / frame, shared maps": "the frame, shared maps",
+    "place / place, alone": "what is around every place, alone",
+    "place / place, shared maps": "what is around every place, shared maps",
+}
+
+
+def overlap_table() -> str:
+    """What shared feature maps cost in accuracy, and how much faster they are."""
+    found = json.loads((DOCS / "results" / "lab" / "overlap.json").read_text())
+    runs = found["runs"]
+    seeds = ", ".join(str(run["seed"]) for run in runs)
+    faster = {
+        by: ", ".join(f"{run['faster'][by]:.2f}" for run in runs) for by in ("frame", "place")
+    }
+    counts = {name: runs[0]["patches"][name] for name in ("simulated", "pasted")}
+    lines = [
+        f"Seeds {seeds}. A frame with shared maps is judged {faster['frame']} times as fast by the "
+        f"frame's grey values, {faster['place']} times by those around every place.",
+        "",
+        f"| standardised by | simulated frames, {counts['simulated']:,} patches "
+        f"| pasted NEU images, {counts['pasted']:,} |",
+        "|---|---|---|",
+    ]
+    for key, name in WAYS.items():
+        cells = [
+            ", ".join(f"{100 * run[kind][key]:.1f}" for run in runs if key in run[kind]) or "–"
+            for kind in ("simulated", "pasted")
+        ]
+        lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
 
 
 def with_tables(page: Path) -> str:
