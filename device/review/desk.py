@@ -38,7 +38,7 @@ from device.swap_store import identity_of, is_mending
 
 BUSY_TIMEOUT_MS = 1500
 """How long a request waits for a locked store before the page is told."""
-CACHE_KB = 64 * 1024
+CACHE_KB = 32 * 1024
 """Pages of the store kept in memory: with months of work in it the default reads the disk anew."""
 AHEAD = 2
 """Questions a page has at once: the one on the screen and the next, already loaded."""

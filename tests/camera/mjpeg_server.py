@@ -1,6 +1,7 @@
 """A network camera for the tests: motion JPEG over HTTP, as cheap IP cameras speak it.
 
-Run as a program: `python mjpeg_server.py PORT`. Frame n is grey all over, see `grey_of`.
+Run as a program: `python mjpeg_server.py PORT [odd]`. Frame n is grey all over, see `grey_of`;
+`odd`: every third is larger than the first, every third is damaged.
 """
 
 import asyncio
@@ -26,8 +27,11 @@ def grey_of(number: int) -> int:
 async def _parts() -> AsyncIterator[bytes]:
     number = 0
     while True:
-        image = np.full((48, 64), grey_of(number), np.uint8)
+        odd = number % 3 if "odd" in sys.argv else 0
+        image = np.full((96, 128) if odd == 1 else (48, 64), grey_of(number), np.uint8)
         jpeg = cv2.imencode(".jpg", image)[1].tobytes()
+        if odd == 2:
+            jpeg = jpeg[:2] + bytes(len(jpeg) - 4) + jpeg[-2:]
         yield (
             b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg)
             + jpeg

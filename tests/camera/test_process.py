@@ -109,8 +109,8 @@ def port() -> int:
 
 
 @contextmanager
-def server(port: int) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, str(SERVER), str(port)])
+def server(port: int, *how: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, str(SERVER), str(port), *how])
     try:
         yield process
     finally:
@@ -145,6 +145,14 @@ def test_a_password_in_the_address_is_not_reported(port: int) -> None:
         assert wait_until(lambda: len(camera.events) >= 1)
     assert f"http://127.0.0.1:{port}/video: no picture" in camera.events[0].text
     assert not any("secret" in event.text for event in camera.events)
+
+
+def test_pictures_of_other_sizes_and_damaged_ones_within_a_stream_are_told(port: int) -> None:
+    with server(port, "odd"), watched(http(port)) as camera:
+        camera.wait_for_frames(12)
+    seen = {(frame.image.shape, frame.fault) for frame in camera.frames}
+    assert seen == {((48, 64), None), ((96, 128), None), ((96, 128), "incomplete")}
+    assert "lost" not in camera.kinds()[camera.kinds().index("opened") :]
 
 
 def test_an_http_camera_that_is_killed_comes_back_by_itself(port: int) -> None:

@@ -91,6 +91,11 @@ def camera_wrong_size(bench: Bench, rng: random.Random) -> Outcome:
     return _trick(bench, "small", rng.uniform(2.5, 3.5), "size")
 
 
+def camera_shrinks(bench: Bench, rng: random.Random) -> Outcome:
+    """The camera sends another size in the middle of its stream, and then the right one again."""
+    return _trick(bench, "shrink", rng.uniform(2.5, 3.5), "size")
+
+
 def killed(bench: Bench, rng: random.Random) -> Outcome:
     """SIGKILL, as the kernel sends it for want of memory."""
     time.sleep(rng.uniform(0, 0.5))
@@ -278,6 +283,9 @@ FAULTS = {
     "camera-frozen": Fault("camera repeats a picture", camera_frozen, network_camera=True),
     "camera-wrong-size": Fault(
         "camera set to another size", camera_wrong_size, network_camera=True
+    ),
+    "camera-shrinks": Fault(
+        "camera changes its size within a stream", camera_shrinks, network_camera=True
     ),
     "killed": Fault("device killed (SIGKILL)", killed),
     "out-of-memory": Fault("out of memory (cgroup limit)", out_of_memory),

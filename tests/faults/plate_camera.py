@@ -1,7 +1,8 @@
 """A network camera that shows plates: motion JPEG over HTTP, with tricks.
 
 `python plate_camera.py PORT FOLDER TRICKS`: serves the pictures that FOLDER/served names. The file
-TRICKS may hold `freeze` (the same picture again and again) or `small` (another size).
+TRICKS may hold `freeze` (the same picture again and again), `small` (another size, in a stream of
+its own) or `shrink` (another size in the middle of the stream).
 """
 
 import asyncio
@@ -45,7 +46,9 @@ async def _parts() -> AsyncIterator[bytes]:
         if (trick == "small") != size:  # a camera that is set up anew ends its streams
             return
         whole, small = _encode(names[number % len(names)])
-        jpeg = last if trick == "freeze" and last else small if trick == "small" else whole
+        jpeg = (
+            last if trick == "freeze" and last else small if trick in {"small", "shrink"} else whole
+        )
         last = jpeg
         head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg)
         yield head + jpeg + b"\r\n"

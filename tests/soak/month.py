@@ -215,7 +215,7 @@ class Month:
 
     def live(self, day: int) -> None:
         """A day and the night in it."""
-        began, frames = time.monotonic(), self._count("sum(frames)", "counters")
+        began, frames = time.monotonic(), self._frames()
         row: dict[str, Any] = {"day": day, "answers": 0, "syncs": 0}
         for hour in range(24):
             hour_began = time.monotonic()
@@ -236,9 +236,8 @@ class Month:
             left = HOUR_S - (time.monotonic() - hour_began)
             time.sleep(max(0.0, left))
             self.calendar.step(3600 - (time.monotonic() - hour_began))
-        now = self._count("sum(frames)", "counters")
         row |= {
-            "frames": max(0, now - frames),
+            "frames": self._frames() - frames,
             "wall_s": round(time.monotonic() - began, 1),
             "model": (self._one("SELECT model_id FROM activations ORDER BY id DESC LIMIT 1") or "")[
                 :12
@@ -340,6 +339,11 @@ class Month:
 
     def _count(self, what: str, of: str) -> int:
         return int(self._one(f"SELECT coalesce({what}, 0) FROM {of}") or 0)
+
+    def _frames(self) -> int:
+        """Judged since the inspection started; counts by the minute go with their age."""
+        state = self._one("SELECT value FROM state WHERE key = 'loop'")
+        return int(json.loads(state)["frames"]) if state else 0
 
     def _truth(self, patch: str) -> str:
         path = self.settings.device.data / STORE_FILE

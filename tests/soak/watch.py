@@ -68,13 +68,18 @@ def run_and_weigh(command: Sequence[str], **options: Any) -> tuple[int, float, f
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, **options)
         peak = 0.0
-        while process.poll() is None:
-            with contextlib.suppress(OSError):
-                status = Path(f"/proc/{process.pid}/status").read_text()
-                if "python" in Path(f"/proc/{process.pid}/comm").read_text():
-                    found = re.search(r"^VmHWM:\s+(\d+)", status, re.MULTILINE)
-                    peak = max(peak, int(found[1]) * 1024e-6) if found else peak
-            time.sleep(0.1)
+        try:
+            while process.poll() is None:
+                with contextlib.suppress(OSError):
+                    status = Path(f"/proc/{process.pid}/status").read_text()
+                    if "python" in Path(f"/proc/{process.pid}/comm").read_text():
+                        found = re.search(r"^VmHWM:\s+(\d+)", status, re.MULTILINE)
+                        peak = max(peak, int(found[1]) * 1024e-6) if found else peak
+                time.sleep(0.1)
+        finally:  # Ctrl-C
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
         out.seek(0)
         said = out.read()
     return process.returncode, round(peak, 2), round(time.monotonic() - began, 2), said

@@ -2,6 +2,7 @@
 
 import sqlite3
 
+import pytest
 from playwright.sync_api import Browser, Route, expect
 
 from config.settings import Device, Recipe, Settings
@@ -63,15 +64,20 @@ def test_every_screen_on_every_panel_in_every_language(
     assert kinds == [("something new", "burr")] * 2
 
 
-def test_all_questions_are_answered_by_taps_alone(browser: Browser, asking: Settings) -> None:
+@pytest.mark.parametrize("most", [11, pytest.param(1000, marks=pytest.mark.slow)])
+def test_all_questions_are_answered_by_taps_alone(
+    browser: Browser, asking: Settings, most: int
+) -> None:
     with serving(on_panel(asking, 800, 480, 7.0)) as server, page_of(browser, server) as page:
         shown(page)
-        total = int(page.locator("#count").inner_text().split()[0])
+        waiting = int(page.locator("#count").inner_text().split()[0])
+        total = min(most, waiting)
         seen = [answer(page, number % 4) for number in range(total)]
-        expect(page.locator("#message-title")).to_have_text("Inspection is not running")
-        answers = answers_in(server.settings.device.data)
-        assert [patch for patch, _, _ in answers] == seen
-        assert len(set(seen)) == total > 20
+        if total == waiting:
+            expect(page.locator("#message-title")).to_have_text("Inspection is not running")
+        eventually(lambda: [patch for patch, _, _ in answers_in(server.settings.device.data)], seen)
+        assert len(set(seen)) == total > 10
+        assert waiting > 20
         for number in range(1, 12):  # the last ten, and not one more
             undo = page.locator("#tool-undo")
             if number == 11:

@@ -22,8 +22,8 @@ from tests.device.review.conftest import Server, copied, serving
 from tests.device.review.glass import (
     PANELS,
     arrive,
-    on_every_glass,
     on_panel,
+    on_two_glasses,
     page_of,
     shown_screen,
     tap,
@@ -91,7 +91,7 @@ def cookie_of(page: Page) -> str:
     return next(c["value"] for c in page.context.cookies() if c["name"] == "millsight")
 
 
-@on_every_glass
+@on_two_glasses
 def test_every_page_on_every_panel_in_every_language(
     browser: Browser, trained: Settings, panel: tuple[int, int, float], language: str
 ) -> None:

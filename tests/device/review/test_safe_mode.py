@@ -25,8 +25,8 @@ from tests.device.review.glass import (
     arrive,
     check_screen,
     eventually,
-    on_every_glass,
     on_panel,
+    on_two_glasses,
     page_of,
     shot,
     tap,
@@ -76,7 +76,7 @@ def actions(settings: Settings) -> list[tuple[str, str]]:
     return [tuple(row) for row in rows]
 
 
-@on_every_glass
+@on_two_glasses
 def test_one_tap_puts_the_good_settings_back(
     good: Settings, browser: Browser, panel: tuple[int, int, float], language: str
 ) -> None:

@@ -24,8 +24,8 @@ from device.store import STORE_FILE, begin_lot, in_force, open_store
 from tests.device.review.conftest import copied, serving
 from tests.device.review.glass import (
     arrive,
-    on_every_glass,
     on_panel,
+    on_two_glasses,
     page_of,
     settle,
     shown_screen,
@@ -61,7 +61,7 @@ def go(page: Page, name: str) -> None:
     arrive(page, there)
 
 
-@on_every_glass
+@on_two_glasses
 def test_every_page_on_every_panel_in_every_language(
     browser: Browser, worked: Settings, panel: tuple[int, int, float], language: str
 ) -> None:
