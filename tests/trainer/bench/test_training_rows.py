@@ -11,6 +11,7 @@ from device.bench.row import Inputs
 from trainer.bench import night, training_step
 from trainer.bench.inputs import make_inputs
 from trainer.lab import speed
+from trainer.training import optimise
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def test_a_step_that_burns_time_lowers_the_ratio(
     inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = training_step.steps(inputs, half_precision=False, clock=time.process_time)()
-    usual = training_step.optimise
+    usual = optimise
 
     def slower(*arguments: Any, **named: Any) -> Iterator[float]:
         for loss in usual(*arguments, **named):

@@ -32,11 +32,8 @@ def test_patches_of_shared_maps_are_where_the_grid_has_them(network: Normalised)
         network.dense.bias.zero_()
         network.dense.weight[1] = 1
         network.dense.bias[0] = 0.5
-        network.base[0].bias.zero_()
-        for layer in (network.base[2], network.base[5], network.base[7]):
-            layer.bias.zero_()
-            layer.weight.abs_()
-        network.base[0].weight.abs_()
+        for name, parameter in network.base.named_parameters():
+            parameter.abs_() if name.endswith("weight") else parameter.zero_()
     top, left = 4 * STEP, 6 * STEP
     image[top + 90 : top + 110, left + 90 : left + 110] = 1000
     found = shared(network, image)
