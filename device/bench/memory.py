@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from config.errors import UserError
-from device.bench.process import device_process
+from device.bench.process import compiled, device_process
 from device.bench.row import Inputs, Row, pairs, row_of
 
 VERDICTS, VERDICTS_QUICK = 1000, 100
@@ -26,14 +26,17 @@ def measure(inputs: Inputs) -> list[Row]:
             next(islice(device.verdicts, verdicts, None))
             return peak_memory_mb(device.process.pid)
 
-    found = pairs(inputs.runs, importing_mb, figure)
+    found = pairs(inputs.runs, lambda: importing_mb(inputs), figure)
     return [row_of("memory of device run", "MB", "importing onnxruntime and cv2", "≤ 1.6", *found)]
 
 
-def importing_mb() -> float:
+def importing_mb(inputs: Inputs) -> float:
     """Largest resident set in MB of a process that only imports the two big libraries."""
     with subprocess.Popen(
-        [sys.executable, "-c", IMPORTING], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", IMPORTING],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=compiled(inputs),
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()

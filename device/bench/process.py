@@ -17,7 +17,8 @@ from config.settings import FolderSource
 from device.bench.loop import new_device
 from device.bench.row import Inputs
 
-NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
+OURS = {"PYTHONDONTWRITEBYTECODE", "OPENBLAS_NUM_THREADS"}
+"""Of the environment: what no installation has, and what the bench sets for itself."""
 
 
 class Running(NamedTuple):
@@ -61,7 +62,7 @@ def device_process(inputs: Inputs) -> Iterator[Running]:
 
 def compiled(inputs: Inputs) -> dict[str, str]:
     """The environment of a Python that keeps what it has compiled, as an installation has it."""
-    kept = {name: value for name, value in os.environ.items() if name != NO_BYTECODE}
+    kept = {name: value for name, value in os.environ.items() if name not in OURS}
     return kept | {"PYTHONPYCACHEPREFIX": str(inputs.scratch / "bytecode")}
 
 
