@@ -81,7 +81,9 @@ def activate(
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
     seen = stream_patches(db, settings.recipe.name)
     outcome = race(content, seen if golden is None else np.concatenate([golden, seen]), settings)
-    judging = load_model_bytes(content, str(file), settings.device.threads, outcome.variant)
+    judging = model
+    if outcome.variant == "int8":
+        judging = load_model_bytes(content, str(file), settings.device.threads, "int8")
     latency_ms = measure_latency(judging)
     with explain_errors(data / STORE_FILE), db.atomic():
         add_model(db, model, latency_ms)

@@ -1,7 +1,8 @@
 """The race at activation: whether the int8 form of a model judges here, or its float32 form.
 
 int8 pays only where the processor multiplies bytes, and rounding moves the scores a little. So
-every device measures both, on its own processor and on pictures of its own stream.
+every device measures both, on its own processor, on pictures of its own stream and on the trainer's
+golden patches.
 """
 
 import statistics
@@ -26,7 +27,7 @@ LEAST_SAME = 0.99
 MOST_OTHER_CLASS = 0.001
 """Share of patches that may get another class; accuracy cannot change by more."""
 FEWEST_PATCHES = 30
-"""Without so many pictures of its own stream a device stays with float32."""
+"""Without so many pictures to compare a device stays with float32."""
 MOST_PATCHES = 300
 PAIRS = 15
 TIMED_PATCHES = 4

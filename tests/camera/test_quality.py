@@ -66,6 +66,40 @@ def test_each_fault_is_found_and_has_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PICTURES)
+def test_each_fault_is_found_in_a_picture_of_which_only_some_rows_are_looked_at(name: str) -> None:
+    picture = PICTURES[name]
+    tall = np.repeat(picture, 1024 // len(picture) + 1, axis=0)
+    if name in {"dark", "bright", "empty"}:  # else noise would be smooth downwards
+        tall = np.tile(picture, (11, 1))
+    assert QualityGate(Quality()).fault(tall) == name
+
+
+def test_a_tall_picture_is_as_sharp_as_its_rows() -> None:
+    tall = np.random.default_rng(0).integers(60, 190, (1100, 120), dtype=np.uint8)
+    assert sharpness(tall) == pytest.approx(sharpness(tall[:400]), rel=0.05)
+    gate = QualityGate(Quality())
+    assert gate.fault(tall) is None
+    assert gate.looks is not None
+    assert gate.looks.mean == pytest.approx(tall.mean(), abs=1)
+    assert gate.looks.contrast == pytest.approx(tall.std(), abs=1)
+
+
+def test_a_row_of_a_tall_picture_is_held_against_its_neighbour() -> None:
+    values = np.random.default_rng(0).integers(60, 190, (256, 1), dtype=np.uint8)
+    bands = np.tile(np.repeat(values, 4, axis=0), (1, 120))  # each four rows high
+    assert sharpness(bands) < 0.01
+
+
+def test_one_equal_row_does_not_make_a_picture_frozen() -> None:
+    gate = QualityGate(Quality(frozen_after=2))
+    first, second = noise(0), noise(1)
+    second[50] = first[50]
+    assert gate.fault(first) is None
+    assert gate.fault(second) is None
+    assert gate.fault(second.copy()) == "frozen"
+
+
+@pytest.mark.parametrize("name", PICTURES)
 def test_each_threshold_can_be_switched_off(name: str) -> None:
     key = {
         "no-signal": {"max_drawn_share": 1.0},

@@ -114,6 +114,13 @@ def test_from_a_won_race_to_the_kept_patch(
     status = device_status(settings)
     assert status["model"]["form"] == "int8"
     assert any("judges in int8" in line for line in status_lines(status))
+    db.close()
+
+
+def test_the_stream_is_what_was_kept_by_chance_of_the_recipe(settings: Settings) -> None:
+    InspectionLoop(settings, lambda _: None).run()
+    db = open_store(settings.device.data)
+    assert len(stream_patches(db, settings.recipe.name)) >= settings.asking.cold_start
     assert len(stream_patches(db, "another recipe")) == 0
     db.close()
 
