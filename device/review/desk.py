@@ -38,8 +38,8 @@ from device.swap_store import identity_of, is_mending
 
 BUSY_TIMEOUT_MS = 1500
 """How long a request waits for a locked store before the page is told."""
-CACHE_KB = 32 * 1024
-"""Pages of the store kept in memory: with months of work in it the default reads the disk anew."""
+CACHE_KB = 4 * 1024
+"""Pages of the store kept in memory: the system keeps what is more than these."""
 AHEAD = 2
 """Questions a page has at once: the one on the screen and the next, already loaded."""
 
