@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from device.kls import STRATEGIES, Floats, Ints, predicted_classes
 from device.model import Model
-from device.patches import Some
+from device.patches import Shared, Some
 
 Verdict = Literal["pass", "fail", "unsure"]
 
@@ -40,10 +40,20 @@ class Judged:
         )
 
 
-def judge(model: Model, patches: Some, *, maps: bool = False) -> Judged:
-    """Judge N patches with a model; with `maps`, also where it looked."""
+def judge(
+    model: Model, patches: Some, *, maps: bool = False, shared: Sequence[Shared] = ()
+) -> Judged:
+    """Judge N patches with a model; with `maps`, also where it looked.
+
+    `shared` are the frames they all come from, in their order, where patches share feature maps.
+    """
     outputs = model.outputs(np.stack(list(patches))) if maps else None
-    log_p = model.log_probabilities(patches) if outputs is None else outputs.log_probabilities
+    if shared:
+        log_p = np.concatenate([model.shared_log_probabilities(one) for one in shared])
+    elif outputs is not None:
+        log_p = outputs.log_probabilities
+    else:
+        log_p = model.log_probabilities(patches)
     predicted = predicted_classes(log_p)
     scores = STRATEGIES[model.metadata.strategy](log_p, model.baselines)
     return Judged(
