@@ -95,8 +95,10 @@ def sites(folder: Path) -> tuple[Settings, Settings]:
         review=Review(operators=list(OPERATORS)),
         # No time says anything on a machine that others use too.
         update=Update(probation_frames=200, largest_slowdown=100, largest_live_slowdown=100),
+        # So short a training learns little: with the usual floors a month may pass without a model.
         trainer=Trainer(
-            data=folder / "office", golden=folder / "golden", most_steps=120, publish=publish
+            data=folder / "office", golden=folder / "golden", most_steps=120, publish=publish,
+            least_accuracy=0.5, least_recall=0.1,
         ),
     )  # fmt: skip
     office = device.model_copy(update={"device": Device(name="office", data=folder / "office-box")})
