@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from camera.source import Event
 from config.errors import UserError
@@ -156,6 +157,18 @@ def test_inspect_judges_as_the_loop_does(
     judged = judge(model, cut.patches, shared=[cut.shared])
     expected = [model.metadata.classes[c] for c in judged.predicted]
     assert [patch["predicted"] for patch in said] == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"regions": "whole"}, 'needs regions = "grid"'),
+        ({"grid_overlap_px": 100}, "one of 8, 40, 72"),
+    ],
+)
+def test_maps_that_cannot_be_shared_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        Recipe(**OVERLAP | changes)
 
 
 def test_model_and_recipe_must_agree(network: GlobalPoolingNet, make_model: MakeModel) -> None:
