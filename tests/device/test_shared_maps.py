@@ -219,3 +219,11 @@ def test_a_recipe_beside_others_is_refused_alone(
     assert book.named("thin") is None
     assert book.now.name == settings.recipe.name
     assert any("shared_maps" in event.text for event in events if event.kind == "recipe-refused")
+
+
+def test_what_is_stored_of_plain_models_is_what_earlier_versions_know(
+    settings: Settings, make_model: MakeModel
+) -> None:
+    db = open_store(settings.device.data)
+    activate(db, make_model(), settings, "test")
+    assert "levelled" not in json.loads(db.execute("SELECT metadata FROM models").fetchone()[0])
