@@ -97,7 +97,7 @@ def test_tiles_say_the_same_as_the_whole_frame(
     assert np.abs(model.shared_log_probabilities(shared) - whole).max() < 1e-5
 
 
-@pytest.mark.parametrize("side", [200, 231, 232, 2048, 2049, 5472])
+@pytest.mark.parametrize("side", [200, 231, 232, 1536, 1537, 5472])
 def test_tiles_hold_every_patch_once(side: int) -> None:
     found = [
         tile.pixels.start + 32 * window
