@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.soak.calendar import Calendar
-from tests.soak.month import month
+from tests.soak.month import Month
 from tests.soak.watch import Sample, criteria_of, run_and_weigh, summary, write_json
 
 needs_gcc = pytest.mark.skipif(
@@ -105,7 +105,7 @@ def test_three_days_and_their_nights(tmp_path: Path) -> None:
     file = tmp_path / "month.json"
     folder = tmp_path / "plant"
     folder.mkdir()
-    month(3, folder, file)  # too few days for the bounds of a month
+    Month(3, folder, file).to_the_end()  # too few days for the bounds of a month
     found = json.loads(file.read_text())
     assert found["days"] == 3
     assert found["published"] + found["kept_back"] == 3
