@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.soak.calendar import Calendar
-from tests.soak.month import month
+from tests.soak.month import Month
 from tests.soak.watch import (
     Sample,
     criteria_of,
@@ -119,7 +119,7 @@ def test_three_days_and_their_nights(tmp_path: Path) -> None:
     file = tmp_path / "month.json"
     folder = tmp_path / "plant"
     folder.mkdir()
-    month(3, folder, file)  # too few days for the bounds of a month
+    Month(3, folder, file).to_the_end()  # too few days for the bounds of a month
     found = json.loads(file.read_text())
     assert found["days"] == 3
     assert found["published"] + found["kept_back"] == 3
