@@ -2,10 +2,12 @@
 
 Device and trainer score with these functions and no others. Everything is computed from the
 network's log-probabilities in float64, so that a probability too small for float32 still has a
-finite logarithm, and no epsilon is needed.
+finite logarithm, and no epsilon is needed. A patch or two are scored in Python's own numbers
+(`score_row`), which spares ten calls of NumPy.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -91,6 +93,27 @@ STRATEGIES: dict[str, Callable[[NDArray[np.floating], Baselines], Floats]] = {
     "kls_floor": kls_floor,
 }
 """Scores by the name that `asking.strategy` gives them."""
+
+
+def score_row(
+    strategy: str, log_p: Sequence[float], baseline: Sequence[float] | None, floor: float = FLOOR
+) -> float:
+    """The score of one patch, of log-probabilities [C], from its class's baseline [C], if any.
+
+    The same as `STRATEGIES[strategy]` gives for it, but for the last digits.
+    """
+    if baseline is None:
+        return math.inf
+    if strategy == "kls_floor":
+        p = [max(math.exp(one), floor) for one in log_p]
+        b = [max(one, floor) for one in baseline]
+        whole_p, whole_b = sum(p), sum(b)
+        log_p, baseline = [math.log(one / whole_p) for one in p], [one / whole_b for one in b]
+    total = 0.0
+    for share, one in zip(baseline, log_p, strict=True):
+        if share:
+            total += share * (math.log(share) - one)
+    return math.inf if math.isnan(total) else max(total, 0.0)
 
 
 BINS_PER_DECADE = 4

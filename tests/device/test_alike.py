@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from camera.milled_steel import CLASSES, random_patch
-from device.alike import Seen, fingerprint
+from device.alike import ROUNDING, Seen, coarse, fingerprint, standardised
 
 PLATES = np.stack([random_patch(i, CLASSES[i % 4]).image for i in range(40)])
 
@@ -34,6 +35,18 @@ def seen() -> Seen:
     for i, plate in enumerate(PLATES):
         remembered.add(str(i), fingerprint(plate))
     return remembered
+
+
+Pictures = hnp.arrays(np.uint8, (50, 50), elements=st.integers(0, 255))
+
+
+@given(Pictures, Pictures, st.sampled_from([0, 1, 4, 5, 9]))
+def test_a_coarse_fingerprint_never_hides_an_alike_one(
+    picture: NDArray[np.uint8], other: NDArray[np.uint8], noise: int
+) -> None:
+    mixed = np.where(np.arange(2500).reshape(50, 50) % 10 < noise, other, picture)
+    a, b = standardised(picture.tobytes()), standardised(mixed.tobytes())
+    assert coarse(a) @ coarse(b) >= a @ b / a.size - ROUNDING
 
 
 @hypothesis_settings(deadline=None)

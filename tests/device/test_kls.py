@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from device.kls import Baselines, fit_baselines, kls, kls_floor, predicted_classes
+from device.kls import (
+    STRATEGIES,
+    Baselines,
+    fit_baselines,
+    kls,
+    kls_floor,
+    predicted_classes,
+    score_row,
+)
 
 Logits = hnp.arrays(
     np.float64,
@@ -80,6 +88,27 @@ def test_does_not_depend_on_the_order_of_patches(
     baselines = fit_baselines(log_p)
     chosen = [i % len(log_p) for i in order]
     np.testing.assert_array_equal(kls(log_p[chosen], baselines), kls(log_p, baselines)[chosen])
+
+
+@given(Logits, st.sampled_from(sorted(STRATEGIES)), st.data())
+def test_a_row_by_itself_scores_what_it_does_in_an_array(
+    logits: NDArray[np.float64], strategy: str, data: st.DataObject
+) -> None:
+    log_p = log_softmax(logits)
+    many = len(log_p)
+    learnt = data.draw(st.lists(st.sampled_from(range(many)), min_size=1), "of the baselines")
+    baselines = fit_baselines(log_p[learnt])  # some classes have none
+    baselines.pdc[baselines.pdc < 1e-9] = 0  # as a file may have it
+    log_p[data.draw(st.integers(0, many - 1)), 0] = data.draw(
+        st.sampled_from([log_p[0, 0], -np.inf, np.nan]), "of a broken network"
+    )
+    classes = predicted_classes(log_p)
+    found = [
+        score_row(strategy, row, None if np.isnan(b).any() else b.tolist())
+        for row, b in zip(log_p.tolist(), baselines.pdc[classes], strict=True)
+    ]
+    expected = STRATEGIES[strategy](log_p, baselines)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_float32_underflow_stays_finite() -> None:

@@ -1,10 +1,14 @@
 """From patches to the verdict of a frame."""
 
+from dataclasses import replace
+from typing import cast
+
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from device.model import load_model
-from device.verdict import frame_verdict, judge
+from device.verdict import FEW, frame_verdict, judge
 from tests.device.conftest import MakeModel
 
 PASSES = [True, False, False]
@@ -45,3 +49,32 @@ def test_a_class_without_baseline_is_unsure(make_model: MakeModel, plates: np.nd
     judged = judge(load_model(make_model(baselines=rows, thresholds=[1e9] * 4)), plates)
     np.testing.assert_array_equal(judged.unsure, judged.predicted == 2)
     assert (judged.predicted == 2).any()
+
+
+@pytest.mark.parametrize("strategy", ["kls", "kls_floor"])
+def test_a_few_patches_are_judged_as_among_many(
+    make_model: MakeModel, plates: np.ndarray, strategy: str
+) -> None:
+    model = load_model(make_model(thresholds=[0.5, None, 0.05, 0.2], strategy=strategy))
+    many = judge(model, plates)
+    assert 0 < many.unsure.sum() < len(plates)
+    for start in range(0, len(plates), FEW):
+        part = slice(start, start + FEW)
+        few, expected = judge(model, plates[part]), many.part(part)
+        for name in ("log_probabilities", "predicted", "unsure"):
+            np.testing.assert_array_equal(getattr(few, name), getattr(expected, name))
+            assert getattr(few, name).dtype == getattr(expected, name).dtype
+        np.testing.assert_allclose(few.scores, expected.scores, rtol=1e-12, atol=1e-12)
+
+
+def test_what_is_no_number_is_unsure(make_model: MakeModel, plates: np.ndarray) -> None:
+    class Broken:
+        def run(self, *_: object) -> list[np.ndarray]:
+            return [np.full((1, 4), np.nan, np.float32)]
+
+    model = load_model(make_model(thresholds=[1e9] * 4))
+    broken = replace(model, session=cast(ort.InferenceSession, Broken()))
+    for count in (1, FEW + 1):
+        judged = judge(broken, plates[:count])
+        assert judged.unsure.all()
+        assert np.isinf(judged.scores).all()
