@@ -5,12 +5,14 @@ bundles on a real ext4, which is shut down without a flush at random moments.
 """
 
 import base64
+import contextlib
 import csv
 import hashlib
 import json
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -179,7 +181,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     place, image = Path("/dev/shm"), tmp_path / "disk.img"
     if place.is_dir() and shutil.disk_usage(place).free > 6e9:
         image = place / f"millsight-{os.getpid()}.img"
-    with Disk(image, tmp_path / "mnt", megabytes=4000) as disk:
+    with Disk(image, megabytes=4000) as disk:
         yield disk
 
 
@@ -219,22 +221,26 @@ def test_the_plug_is_pulled_while_real_bundles_are_laid_down_and_switched(
         with log, subprocess.Popen(
             command(layout, bundles[new]), stdout=log, stderr=log, start_new_session=True
         ) as upgrading:  # fmt: skip
-            began = time.monotonic()
-            if cut == 0:  # not cut: how long it takes
-                laid_down(layout, new)
-                lasts_s = time.monotonic() - began
-                assert upgrading.wait() == 0
-                switch_s = time.monotonic() - began - lasts_s
-                assert wholly(layout) == new
-                continue
-            if cut % 2:
-                wait_s = rng.uniform(0, lasts_s)
-            else:
-                laid_down(layout, new)
-                wait_s = rng.uniform(0, 1.2 * switch_s)
-            time.sleep(wait_s)
-            passed = time.monotonic() - began
-            disk.pull_the_plug(upgrading.pid)
+            try:
+                began = time.monotonic()
+                if cut == 0:  # not cut: how long it takes
+                    laid_down(layout, new)
+                    lasts_s = time.monotonic() - began
+                    assert upgrading.wait() == 0
+                    switch_s = time.monotonic() - began - lasts_s
+                    assert wholly(layout) == new
+                    continue
+                if cut % 2:
+                    wait_s = rng.uniform(0, lasts_s)
+                else:
+                    laid_down(layout, new)
+                    wait_s = rng.uniform(0, 1.2 * switch_s)
+                time.sleep(wait_s)
+                passed = time.monotonic() - began
+                disk.pull_the_plug(upgrading.pid)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(upgrading.pid, signal.SIGKILL)
         version = wholly(layout)
         every_file_is_right(layout.versions / version)
         doctor = str(layout.versions / version / "bin/millsight"), "doctor", "settings", "database"
