@@ -80,21 +80,29 @@ def lay_down(bundle: Path, layout: Layout) -> str:
 def switch(version: str, layout: Layout) -> None:
     """Make a version the one in use: its services, its commands, in one step of a link.
 
-    The units are links through `current`, so that they change with it: whenever the power goes,
-    program and units are of one version.
+    What takes time, the new units, is on the disk before anything changes; then they and the link
+    are renamed at one go. Links through `current` would be of one piece, but `systemctl enable`
+    follows them and so holds a unit to its version.
     """
     share = layout.versions / version / "share/systemd"
     layout.units.mkdir(parents=True, exist_ok=True)
-    wanted = {path.name for path in share.glob("millsight*")}
-    for name in sorted(wanted):
-        link(layout.units / name, Path("/opt/millsight/current/share/systemd", name))
-    flush(layout.units)
+    wanted = {path.name: path.read_bytes() for path in share.glob("millsight*")}
+    fresh = {}
+    for name, content in wanted.items():
+        unit = layout.units / name
+        if not unit.exists() or unit.read_bytes() != content:
+            fresh[unit] = unit.with_name(name + ".new")
+            with fresh[unit].open("wb") as stream:
+                stream.write(content)
+                os.fsync(stream.fileno())
+    for unit, made in fresh.items():
+        made.rename(unit)
     link(layout.current, Path(version))
-    flush(layout.versions)
     for old in layout.units.glob("millsight*"):
         if old.name not in wanted:
             old.unlink()
     flush(layout.units)
+    flush(layout.versions)
     if systemd_runs():
         run("systemctl", "daemon-reload")
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
@@ -27,13 +28,13 @@ def cannot_mount() -> str:
 class Disk:
     """A mounted disk."""
 
-    def __init__(self, image: Path, place: Path, megabytes: int) -> None:
-        """Make it; `place` is where it is mounted."""
-        self.image, self.place = image, place
+    def __init__(self, image: Path, megabytes: int) -> None:
+        """Make it; `place` is where it is mounted: nothing that others clear away holds it."""
+        self.image = image
+        self.place = Path(tempfile.mkdtemp(prefix="millsight-disk-"))
         with image.open("wb") as stream:
             stream.truncate(megabytes * 10**6)
         subprocess.run(["mkfs.ext4", "-q", image], check=True)
-        place.mkdir()
 
     def __enter__(self) -> "Disk":
         self._mount()
@@ -44,6 +45,7 @@ class Disk:
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
         self._unmount()
+        self.place.rmdir()
         self.image.unlink()
 
     def _mount(self) -> None:
