@@ -158,7 +158,8 @@ class _Collector:
         newest = self.db.execute("SELECT coalesce(max(id), 0) FROM flags").fetchone()[0]
         rows = self.db.execute(
             "SELECT * FROM flags WHERE id > ? AND (reason = 'audit' OR patch_id IN "
-            "(SELECT patch_id FROM labels)) ORDER BY id LIMIT ?",
+            "(SELECT patch_id FROM labels)) AND patch_id NOT IN "
+            "(SELECT patch_id FROM pictures_gone) ORDER BY id LIMIT ?",
             [self.begin.flags, MOST_ROWS],
         )
         count, last = 0, self.begin.flags
