@@ -9,6 +9,10 @@ from pydantic_core import PydanticCustomError
 PATCH_SIZE = 200
 """Side of a patch in pixels: the network's input (Table 1)."""
 
+MAP_STEP = 32
+"""Pixels between two cells of the network's last feature maps, all its strides together: patches
+whose distance is a multiple of it can share them."""
+
 LONGEST_NAME = 64
 
 

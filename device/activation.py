@@ -33,13 +33,14 @@ def model_path(data: Path, model_id: str) -> Path:
 
 
 def check_recipe(metadata: ModelMetadata, recipe: Recipe, name: str) -> None:
-    """Refuse a model for other classes than the recipe's.
+    """Refuse a model for other classes or pictures than the recipe's.
 
     The recipe's classes come first, in their order. Behind them a model may have classes that
     operators named meanwhile; what shows one of these fails, for nobody has said that it is good.
 
     Raises:
-        UserError: the recipe's classes are not the model's first ones, or others pass.
+        UserError: the recipe's classes are not the model's first ones, others pass, or one of the
+            two has levelled pictures and the other plain ones.
     """
     first = metadata.classes[: len(recipe.classes)]
     if (first, set(metadata.pass_classes)) != (recipe.classes, set(recipe.pass_classes)):
@@ -47,6 +48,12 @@ def check_recipe(metadata: ModelMetadata, recipe: Recipe, name: str) -> None:
             f"{name}: made for classes {metadata.classes} (passing: {metadata.pass_classes}), but "
             f"recipe {recipe.name!r} has {recipe.classes} (passing: {recipe.pass_classes}); "
             "use the matching model, or retrain"
+        )
+    if metadata.levelled != recipe.shared_maps:
+        made = "levelled" if metadata.levelled else "plain"
+        raise UserError(
+            f"{name}: made for {made} pictures, but recipe {recipe.name!r} has shared_maps = "
+            f"{str(recipe.shared_maps).lower()}; use the matching model, or retrain"
         )
 
 

@@ -55,7 +55,8 @@ def inspect_image(path: Path, model: Model, recipe: Recipe, out: Path) -> dict[s
             f"{path}: {width} × {height} pixels do not fit recipe {recipe.name!r}; "
             "mend recipe.regions or recipe.frame_width_px and recipe.frame_height_px"
         )
-    judged = judge(model, cut.patches, maps=True)
+    shared = () if cut.shared is None else (cut.shared,)
+    judged = judge(model, cut.patches, maps=True, shared=shared)
     assert judged.maps is not None
     verdict, index = frame_verdict(judged.predicted.tolist(), judged.unsure.tolist(), model.passes)
     classes = model.metadata.classes

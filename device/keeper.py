@@ -338,6 +338,10 @@ class Keeper:
             for judging in item.judged:
                 note_judged(db, judging)
             return
+        self._insert_frame(item)
+
+    def _insert_frame(self, item: Encoded) -> None:
+        db = self._db
         kept, jpeg, pngs = item
         frame = kept.frame
         moment = stamp(frame.wall_ns, frame.monotonic_ns)
@@ -356,7 +360,7 @@ class Keeper:
         for patch, png in zip(kept.patches, pngs, strict=True):
             r = patch.region
             truth = frame.truth_at((r.x, r.y, r.width, r.height))
-            db.execute(
+            came = db.execute(
                 "INSERT INTO patches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET png = excluded.png WHERE png = x''",
                 [
@@ -364,6 +368,8 @@ class Keeper:
                     patch.fingerprint,
                 ],
             )  # fmt: skip
+            if came.rowcount:  # else it could never go again
+                db.execute("DELETE FROM pictures_gone WHERE patch_id = ?", [patch.id])
             log_p = patch.log_probabilities
             db.execute(
                 "INSERT OR IGNORE INTO flags (patch_id, frame_id, cycle, reason, predicted, score, "

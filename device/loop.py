@@ -332,7 +332,8 @@ class InspectionLoop:
         if good and model is not None:
             began = time.perf_counter()
             scanned = any(captured.frame.piece is not None for captured in batch)
-            judged = judge(model, good, maps=scanned)
+            shared = [cut.shared for cut in cuts if cut is not None and cut.shared is not None]
+            judged = judge(model, good, maps=scanned, shared=shared)
             judged_ns = time.monotonic_ns()
             judging = self._judging_of(one, model)
             judging.seconds += time.perf_counter() - began
@@ -354,7 +355,7 @@ class InspectionLoop:
                 one.watch.see(captured, None, None)
                 self._conclude(captured, one, None, "unsure")
                 self._map(captured, one, Shown("unsure", "", cut.regions))
-                kept = self._ask(asker.choose_cold, *cut)
+                kept = self._ask(asker.choose_cold, cut.patches, cut.regions)
                 self._keep(captured, one, "unsure", None, kept)
                 continue
             part = slice(stop, stop := stop + len(cut.regions))
@@ -369,7 +370,9 @@ class InspectionLoop:
             if captured.frame.piece is not None:
                 self._map(captured, one, Shown(verdict, name or "", cut.regions, judged.part(part)))
             log_p = judged.log_probabilities[part]
-            kept = self._ask(asker.choose, *cut, predicted[part], scores[part], log_p)
+            kept = self._ask(
+                asker.choose, cut.patches, cut.regions, predicted[part], scores[part], log_p
+            )
             if verdict == "fail" and self._defects.allows(captured.frame.monotonic_ns):
                 i = next(
                     i for i, c in enumerate(predicted[part]) if c == index and not unsure[part][i]
@@ -450,7 +453,7 @@ class InspectionLoop:
                 verdict,
                 name,
                 patches,
-                None if one.model is None else one.model.variant,
+                _variant_of(one),
             )
         ):
             self.summary.kept += len(patches)
@@ -559,6 +562,13 @@ class InspectionLoop:
             "recipe.frame_width_px, recipe.frame_height_px, or the camera"
         )
         self._event(Event("size", text))
+
+
+def _variant_of(one: Loaded) -> str | None:
+    """In which form a recipe's pictures are judged; None: there is no model."""
+    if one.settings.recipe.shared_maps:  # said without a model, too: the pictures are levelled
+        return "shared"
+    return None if one.model is None else one.model.variant
 
 
 def _part_work(

@@ -2,7 +2,10 @@
 
 Input `patches` uint8 [N, 200, 200]. Outputs `log_probabilities` float32 [N, C], `features`
 float32 [N, F] and `activation_maps` float32 [N, C, 13, 13]. N is free. Standardisation is inside
-the graph. Everything else is one JSON document in the file's metadata: `ModelMetadata`.
+the graph. A model of levelled pictures (`device.levelling`) takes whole frames too, uint8
+[N, H, W], and has a fourth output, `window_log_probabilities` float32 [N, C, rows, columns]: those
+of the patches at every 32nd pixel. Everything else is one JSON document in the file's metadata:
+`ModelMetadata`.
 """
 
 import hashlib
@@ -19,11 +22,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from config.errors import UserError
-from config.settings import PATCH_SIZE
+from config.settings import MAP_STEP, PATCH_SIZE
 from device.int8 import INT8_KEY, Int8, unpack
 from device.kls import Baselines
 from device.onnx_file import check_model_file
-from device.patches import Patches, Some
+from device.patches import Patches, Shared, Some
 
 FORMAT = 1
 METADATA_KEY = "millsight"
@@ -34,6 +37,11 @@ read into memory at all."""
 STANDARDISE_EPSILON = 1.0
 """The graph standardises a patch to (x − mean) / √(variance + this): a flat patch must not
 become amplified noise."""
+
+
+TILE = 1536
+"""Side of the largest part of a frame that is judged at once, in pixels. It bounds memory, which a
+frame of 1280 × 1024 raises by 110 MB."""
 
 
 class ModelMetadata(BaseModel):
@@ -71,6 +79,8 @@ class ModelMetadata(BaseModel):
     """Version of millsight that made it."""
     created_at: str
     """When, in UTC, ISO 8601."""
+    levelled: bool = False
+    """Whether it judges levelled pictures, whose patches can share feature maps."""
 
     @model_validator(mode="after")
     def _shapes_agree(self) -> "ModelMetadata":
@@ -169,9 +179,54 @@ class Model:
         ]
         return np.asarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
 
+    def shared_log_probabilities(self, shared: Shared) -> NDArray[np.float32]:
+        """Judge all patches of a levelled frame at once, row by row: float32 [N, C].
+
+        Like `log_probabilities` of each, but for what is around a patch: alone it has zeros there.
+        A frame too large for its feature maps is judged by tiles, with the same result.
+        """
+        height, width = shared.frame.shape
+        rows = []
+        for above in tiles(height):
+            row = []
+            for left in tiles(width):
+                part = np.ascontiguousarray(shared.frame[above.pixels, left.pixels])
+                (found,) = self.session.run(["window_log_probabilities"], {"patches": part[None]})
+                row.append(found[0, :, above.windows, left.windows])
+            rows.append(np.concatenate(row, axis=2))
+        every = np.concatenate(rows, axis=1)[:, :: shared.step, :: shared.step]
+        return np.ascontiguousarray(every.reshape(len(every), -1).T)
+
     def outputs(self, patches: Patches) -> Outputs:
         """Everything the network says of patches, uint8 [N, 200, 200]; always in float32."""
         return Outputs(*self.session.run(list(Outputs._fields), {"patches": patches}))
+
+
+class Tile(NamedTuple):
+    """A part of a frame, along one side."""
+
+    pixels: slice
+    windows: slice
+    """Patches at every `MAP_STEP`th pixel that it judges as the whole frame would."""
+
+
+def tiles(side: int) -> list[Tile]:
+    """The tiles of a frame's side, in pixels; each patch of the frame is in one of them.
+
+    The outermost cells of the feature maps depend on pixels outside: a patch is judged by a tile
+    that has at least a cell more around it, where the frame goes on.
+    """
+    found = []
+    first, start = 0, 0
+    while True:
+        last = start + TILE >= side
+        end = side if last else start + TILE
+        count = (end - start - PATCH_SIZE) // MAP_STEP + (1 if last else 0)
+        found.append(Tile(slice(start, end), slice(first, count)))
+        if last:
+            return found
+        start += MAP_STEP * (count - 1)
+        first = 1
 
 
 def read_model_file(path: Path) -> bytes:
@@ -261,10 +316,13 @@ def _check_signature(session: ort.InferenceSession, metadata: ModelMetadata, nam
     classes = len(metadata.classes)
     inputs = {i.name: (i.type, i.shape[1:]) for i in session.get_inputs()}
     outputs = {o.name: (o.type, o.shape[1:]) for o in session.get_outputs()}
-    side = PATCH_SIZE
-    if inputs != {"patches": ("tensor(uint8)", [side, side])}:
-        raise UserError(f"{name}: its input is not `patches` uint8 [N, {side}, {side}]")
-    for output, ndim in (("log_probabilities", 1), ("features", 1), ("activation_maps", 3)):
+    sides = ["H", "W"] if metadata.levelled else [PATCH_SIZE, PATCH_SIZE]
+    if inputs != {"patches": ("tensor(uint8)", sides)}:
+        raise UserError(f"{name}: its input is not `patches` uint8 [N, {sides[0]}, {sides[1]}]")
+    dimensions = {"log_probabilities": 1, "features": 1, "activation_maps": 3}
+    if metadata.levelled:
+        dimensions["window_log_probabilities"] = 3
+    for output, ndim in dimensions.items():
         kind, shape = outputs.get(output, ("", []))
         if kind != "tensor(float)" or len(shape) != ndim:
             raise UserError(f"{name}: its output `{output}` is missing or of the wrong kind")

@@ -16,9 +16,9 @@ from config.errors import UserError
 
 OPERATORS = frozenset(
     {
-        *("Add", "Cast", "Conv", "Flatten", "Gemm", "GlobalAveragePool", "GlobalMaxPool"),
-        *("LogSoftmax", "MaxPool", "Mul", "Reciprocal", "ReduceMean", "Relu", "Sqrt", "Sub"),
-        "Unsqueeze",
+        *("Add", "AveragePool", "Cast", "Conv", "Flatten", "Gemm", "GlobalAveragePool"),
+        *("GlobalMaxPool", "LogSoftmax", "MaxPool", "Mul", "Reciprocal", "ReduceMean"),
+        *("Relu", "Sqrt", "Sub", "Unsqueeze"),
     }
 )
 """What `export.graph` emits."""

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from config.settings import PATCH_SIZE, SMALLEST_REGION, Recipe, Region
+from config.settings import MAP_STEP, PATCH_SIZE, SMALLEST_REGION, Recipe, Region
+from device.levelling import level
 
 Patches = NDArray[np.uint8]
 Some: TypeAlias = Patches | Sequence[NDArray[np.uint8]]
@@ -38,12 +39,23 @@ def regions_of(recipe: Recipe, width: int, height: int) -> list[Region]:
     return list(recipe.regions) if fits else []
 
 
+class Shared(NamedTuple):
+    """A levelled frame whose patches are judged on feature maps that they share."""
+
+    frame: NDArray[np.uint8]
+    """uint8 [H, W], levelled."""
+    step: int
+    """Distance of neighbouring patches, in cells of the feature maps (`MAP_STEP` pixels)."""
+
+
 class Cut(NamedTuple):
     """The patches of a frame and where they are; none: the frame has the wrong size."""
 
     patches: list[NDArray[np.uint8]]
     """N patches, uint8 [200, 200] each, views of the frame where nothing had to be scaled."""
     regions: list[Region]
+    shared: Shared | None = None
+    """None: each patch is judged alone."""
 
 
 class Cutter:
@@ -57,8 +69,12 @@ class Cutter:
         """The patches of a frame, uint8 [H, W], and their regions."""
         height, width = image.shape
         regions = self.regions(width, height)
+        shared = None
+        if regions and self.recipe.shared_maps:
+            image = level(image)
+            shared = Shared(image, (PATCH_SIZE - self.recipe.grid_overlap_px) // MAP_STEP)
         patches = [to_patch(image[r.y : r.y + r.height, r.x : r.x + r.width]) for r in regions]
-        return Cut(patches, regions)
+        return Cut(patches, regions, shared)
 
 
 def to_patch(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from sqlite_utils import Database
 from camera.source import Event
 from config.errors import UserError
 from config.recipes import Recipes, Stamp, load_recipes, stamps_of
-from config.settings import Settings
+from config.settings import Recipe, Settings
 from device.asking import Asker
 from device.drift_watch import Watch
 from device.mend_model import mend_model
@@ -22,7 +22,17 @@ from device.model import Model
 from device.parts import chosen_recipe, record_recipe, recorded_recipes
 from device.patches import Cutter
 from device.race import variant_of
-from device.store import STORE_FILE, InForce, explain_errors, in_force, start_cycle, user_name
+from device.store import (
+    STORE_FILE,
+    InForce,
+    exclusive,
+    explain_errors,
+    get_state,
+    in_force,
+    set_state,
+    start_cycle,
+    user_name,
+)
 from device.swap import ModelLoader
 
 NOTHING = InForce(0, None, 0, "", "")
@@ -153,6 +163,15 @@ class RecipeBook:
             if old is not None and old.settings == settings:
                 loaded[name] = old
                 continue
+            try:
+                _refuse_mixed_pictures(db, settings.recipe)
+            except UserError as error:
+                if not key:
+                    raise
+                self._event(Event("recipe-refused", str(error)))
+                if old is not None:
+                    loaded[name] = old
+                continue
             cycle = in_force(db, key).cycle or _first_cycle(db, key)
             asker = Asker(settings, db, cycle)
             watch = Watch(settings.drift, settings.recipe)
@@ -236,6 +255,31 @@ class RecipeBook:
         else:
             self.switch(name)
             self.missing = None
+
+
+def _refuse_mixed_pictures(db: Database, recipe: Recipe) -> None:
+    """Refuse a recipe that would keep levelled pictures beside plain ones.
+
+    Raises:
+        UserError: the recipe has kept pictures of the other kind.
+    """
+    ever: list[str] = get_state(db, "shared_maps") or []
+    if not recipe.shared_maps and recipe.name not in ever:
+        return
+    row = db.execute(
+        "SELECT flags.variant IS 'shared' FROM flags JOIN frames ON frames.id = flags.frame_id "
+        "WHERE frames.recipe = ? ORDER BY flags.id DESC LIMIT 1",
+        [recipe.name],
+    ).fetchone()
+    if row is not None and bool(row[0]) != recipe.shared_maps:
+        was = str(not recipe.shared_maps).lower()
+        raise UserError(
+            f"recipe {recipe.name!r} has kept pictures with shared_maps = {was}; others would not "
+            "be alike: set it back, or give the recipe another name"
+        )
+    if recipe.shared_maps and recipe.name not in ever:
+        with exclusive(db):
+            set_state(db, "shared_maps", [*ever, recipe.name])
 
 
 def _first_cycle(db: Database, key: str) -> int:

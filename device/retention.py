@@ -215,7 +215,8 @@ def _candidates(db: Database, settings: Settings, scope: Scope) -> Iterator[str]
         yield from dict.fromkeys(row[0] for row in rows)
     rows = db.execute(
         f"""
-        SELECT p.id FROM patches p WHERE p.id NOT IN (SELECT patch_id FROM pictures_gone)
+        SELECT p.id FROM patches p
+        WHERE (p.id NOT IN (SELECT patch_id FROM pictures_gone) OR p.png != x'')
             AND EXISTS (SELECT 1 FROM flags f WHERE f.patch_id = p.id AND {scope.condition})
             AND NOT EXISTS (SELECT 1 FROM labels WHERE patch_id = p.id
                 AND rowid > (SELECT coalesce(max(rowid), 0) FROM labels) - {YOUNG_LABELS})

@@ -41,7 +41,9 @@ def device_status(settings: Settings) -> dict[str, Any]:
         }
         loop = get_state(db, "loop")
         took = latest(db)
-        form = None if now.model_id is None else variant_of(db, now.model_id)
+        form: str | None = None if now.model_id is None else variant_of(db, now.model_id)
+        if form and settings.recipe.shared_maps:
+            form += " on shared maps"
         questions = len(waiting(db, load_recipes(settings).quotas))
     db.close()
     if loop and loop["activity"] == "running":

@@ -176,7 +176,13 @@ def add_model(db: Database, model: Model, latency_ms: float | None = None) -> No
     with db.atomic():
         db.execute(
             "INSERT OR IGNORE INTO models VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [model.id, model.size, metadata.model_dump_json(), *stamp(), latency_ms],
+            [
+                model.id,
+                model.size,
+                metadata.model_dump_json(exclude_defaults=True),
+                *stamp(),
+                latency_ms,
+            ],
         )
         for index, name in enumerate(metadata.classes):
             pdc = metadata.baselines[index]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from device.kls import STRATEGIES, Floats, Ints, predicted_classes, score_row
 from device.model import Model
-from device.patches import Some
+from device.patches import Shared, Some
 
 FEW = 4
 """So many patches, or fewer, are judged faster in Python's own numbers than in arrays."""
@@ -44,10 +44,20 @@ class Judged:
         )
 
 
-def judge(model: Model, patches: Some, *, maps: bool = False) -> Judged:
-    """Judge N patches with a model; with `maps`, also where it looked."""
+def judge(
+    model: Model, patches: Some, *, maps: bool = False, shared: Sequence[Shared] = ()
+) -> Judged:
+    """Judge N patches with a model; with `maps`, also where it looked.
+
+    `shared` are the frames they all come from, in their order, where patches share feature maps.
+    """
     outputs = model.outputs(np.stack(list(patches))) if maps else None
-    log_p = model.log_probabilities(patches) if outputs is None else outputs.log_probabilities
+    if shared:
+        log_p = np.concatenate([model.shared_log_probabilities(one) for one in shared])
+    elif outputs is not None:
+        log_p = outputs.log_probabilities
+    else:
+        log_p = model.log_probabilities(patches)
     if len(log_p) <= FEW and (few := _judged_few(model, log_p)) is not None:
         return few if outputs is None else replace(few, maps=outputs.activation_maps)
     predicted = predicted_classes(log_p)

@@ -156,22 +156,19 @@ WAYS = {
     "frame / frame, alone": "the frame, alone",
     "frame / frame, shared maps": "the frame, shared maps",
     "place / place, alone": "what is around every place, alone",
-    "place / place, shared maps": "what is around every place, shared maps",
+    "place / place, shared maps": "what is around every place, shared maps (in use)",
+    "place / place, alike": "of these two the same class",
 }
 
 
 def overlap_table() -> str:
-    """What shared feature maps cost in accuracy, and how much faster they are."""
+    """What shared feature maps cost in accuracy."""
     found = json.loads((DOCS / "results" / "lab" / "overlap.json").read_text())
     runs = found["runs"]
     seeds = ", ".join(str(run["seed"]) for run in runs)
-    faster = {
-        by: ", ".join(f"{run['faster'][by]:.2f}" for run in runs) for by in ("frame", "place")
-    }
     counts = {name: runs[0]["patches"][name] for name in ("simulated", "pasted")}
     lines = [
-        f"Seeds {seeds}. A frame with shared maps is judged {faster['frame']} times as fast by the "
-        f"frame's grey values, {faster['place']} times by those around every place.",
+        f"Seeds {seeds}.",
         "",
         f"| standardised by | simulated frames, {counts['simulated']:,} patches "
         f"| pasted NEU images, {counts['pasted']:,} |",

@@ -48,7 +48,7 @@ def with_int8(weights: Weights, metadata: ModelMetadata, patches: Patches, plain
 
     Whether it is used is decided on every device by a race (`device.race`).
     """
-    if not len(patches):
+    if not len(patches) or metadata.levelled:  # shared maps save more, and int8 has none
         return plain
     graph, step = build_int8(weights, measure_ranges(plain, patches))
     content = build_onnx(weights, metadata, pack(graph, step))

@@ -14,12 +14,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from config.settings import PATCH_SIZE
 from device.int8 import INT8_KEY
+from device.levelling import CONTRAST, GREY
 from device.model import METADATA_KEY, STANDARDISE_EPSILON, ModelMetadata
 
 OPSET = 18
 IR_VERSION = 9
 MAP_SIZE = 13
 """Side of the class activation maps: the last convolution's output (Table 1)."""
+
+CELLS = 6
+"""Side of what is pooled of a patch, in cells of `pool2`."""
 
 Layer = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Weight and bias."""
@@ -41,46 +45,66 @@ def build_onnx(weights: Weights, metadata: ModelMetadata, int8: str | None = Non
 
     `int8` is its int8 form (`device.int8.pack`), if it has one.
     """
+    if metadata.levelled:
+        standardisation, numbers = (
+            _constant_standardisation(),
+            {
+                "level": np.array(GREY, np.float32),
+                "scale": np.array(1 / CONTRAST, np.float32),
+            },
+        )
+    else:
+        standardisation, numbers = (
+            _standardisation(),
+            {
+                "rows": np.array([2], np.int64),
+                "columns": np.array([3], np.int64),
+                "rows_and_columns": np.array([2, 3], np.int64),
+                "epsilon": np.array(STANDARDISE_EPSILON, np.float32),
+            },
+        )
     constants = [
         _constant("channel", np.array([1], np.int64)),
-        _constant("rows", np.array([2], np.int64)),
-        _constant("columns", np.array([3], np.int64)),
-        _constant("rows_and_columns", np.array([2, 3], np.int64)),
-        _constant("epsilon", np.array(STANDARDISE_EPSILON, np.float32)),
+        *(_constant(name, value) for name, value in numbers.items()),
         _constant("dense_weight", weights.dense[0]),
         _constant("dense_bias", weights.dense[1]),
         _constant("map_weight", weights.dense[0][:, :, None, None]),
     ]
     for number, (weight, bias) in enumerate(weights.convolutions, 1):
         constants += [_constant(f"weight{number}", weight), _constant(f"bias{number}", bias)]
-    pooling = "GlobalAveragePool" if weights.kind == "gapc" else "GlobalMaxPool"
+    pooling = "AveragePool" if weights.kind == "gapc" else "MaxPool"
     node = helper.make_node
     nodes = [
-        *_standardisation(),
+        *standardisation,
         *_convolution("standardised", 1, stride=2),
         *_convolution("relu1", 2, stride=2),
         node("MaxPool", ["relu2"], ["pool1"], kernel_shape=[2, 2], strides=[2, 2]),
         *_convolution("pool1", 3, stride=2),
         *_convolution("relu3", 4, stride=1),
         node("MaxPool", ["relu4"], ["pool2"], kernel_shape=[2, 2], strides=[2, 2]),
-        node(pooling, ["pool2"], ["pooled"]),
+        node(f"Global{pooling}", ["pool2"], ["pooled"]),
         node("Flatten", ["pooled"], ["features"]),
         node("Gemm", ["features", "dense_weight", "dense_bias"], ["logits"], transB=1),
         node("LogSoftmax", ["logits"], ["log_probabilities"], axis=1),
         node("Conv", ["relu4", "map_weight"], ["activation_maps"], kernel_shape=[1, 1]),
     ]
     classes, features = weights.dense[0].shape
-    side = PATCH_SIZE
+    outputs: dict[str, list[int | str]] = {
+        "log_probabilities": ["N", classes],
+        "features": ["N", features],
+        "activation_maps": ["N", classes, MAP_SIZE, MAP_SIZE],
+    }
+    if metadata.levelled:
+        nodes += _windows(pooling)
+        outputs["activation_maps"][2:] = ["map_rows", "map_columns"]
+        outputs["window_log_probabilities"] = ["N", classes, "window_rows", "window_columns"]
+    sides = ["H", "W"] if metadata.levelled else [PATCH_SIZE, PATCH_SIZE]
     tensor = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes,
         "millsight",
-        [tensor("patches", TensorProto.UINT8, ["N", side, side])],
-        [
-            tensor("log_probabilities", TensorProto.FLOAT, ["N", classes]),
-            tensor("features", TensorProto.FLOAT, ["N", features]),
-            tensor("activation_maps", TensorProto.FLOAT, ["N", classes, MAP_SIZE, MAP_SIZE]),
-        ],
+        [tensor("patches", TensorProto.UINT8, ["N", *sides])],
+        [tensor(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
         constants,
     )
     model = helper.make_model(
@@ -90,7 +114,7 @@ def build_onnx(weights: Weights, metadata: ModelMetadata, int8: str | None = Non
         producer_name="millsight",
         producer_version=metadata.code_version,
     )
-    properties = {METADATA_KEY: metadata.model_dump_json()}
+    properties = {METADATA_KEY: metadata.model_dump_json(exclude_defaults=True)}
     if int8 is not None:
         properties[INT8_KEY] = int8
     helper.set_model_props(model, properties)
@@ -123,6 +147,28 @@ def _standardisation() -> list[onnx.NodeProto]:
         node("Reciprocal", ["deviation"], ["scale"]),
         node("Mul", ["centred", "scale"], ["standardised"]),
     ]
+
+
+def _constant_standardisation() -> list[onnx.NodeProto]:
+    """From levelled `patches` to `standardised`, float32 [N, 1, H, W]."""
+    node = helper.make_node
+    return [
+        node("Cast", ["patches"], ["grey"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["grey", "channel"], ["image"]),
+        node("Sub", ["image", "level"], ["centred"]),
+        node("Mul", ["centred", "scale"], ["standardised"]),
+    ]
+
+
+def _windows(pooling: str) -> list[onnx.NodeProto]:
+    """What every patch of a frame has pooled, a patch at each cell of `pool2`, and its class."""
+    node = helper.make_node
+    return [
+        node(pooling, ["pool2"], ["windows"], kernel_shape=[CELLS, CELLS], strides=[1, 1]),
+        node("Conv", ["windows", "map_weight", "dense_bias"], ["window_logits"],
+             kernel_shape=[1, 1]),
+        node("LogSoftmax", ["window_logits"], ["window_log_probabilities"], axis=1),
+    ]  # fmt: skip
 
 
 def _convolution(source: str, number: int, stride: int) -> list[onnx.NodeProto]:

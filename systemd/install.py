@@ -13,7 +13,7 @@ from pathlib import Path
 
 from systemd.bundle import BundleError
 from systemd.layout import KIOSK_USER, USER, Layout
-from systemd.upgrade import UpgradeError, upgrade
+from systemd.upgrade import UpgradeError, bring_into_use
 from systemd.versions import InstallError, lay_down, link, run, switch, systemd_runs
 
 GROUPS = ("video", "dialout", "plugdev")
@@ -48,12 +48,16 @@ def make_site(layout: Layout) -> None:
             folder.mkdir(parents=True, mode=0o750)
             shutil.chown(folder, USER, USER)
     if not layout.settings.exists():
-        run(layout.current / "bin/millsight", "config", "init", layout.settings)
-        text = layout.settings.read_text(encoding="utf-8")
+        made = layout.settings.with_name("made.toml")
+        made.unlink(missing_ok=True)
+        run(layout.current / "bin/millsight", "config", "init", made)
+        text = made.read_text(encoding="utf-8")
         text = text.replace('\ndata = "data"\n', '\ndata = "/var/lib/millsight"\n', 1)
-        layout.settings.write_text(text, encoding="utf-8")
-        layout.settings.chmod(0o640)
-        shutil.chown(layout.settings, USER, USER)
+        made.write_text(text, encoding="utf-8")
+        made.chmod(0o640)
+        shutil.chown(made, USER, USER)
+        os.sync()
+        made.rename(layout.settings)  # a half one would never be overwritten
 
 
 def make_commands(layout: Layout) -> None:
@@ -85,17 +89,17 @@ def install(bundle: Path, layout: Layout, *, kiosk: bool = False) -> str:
         UpgradeError: the new version is not well, and the old one runs again.
     """
     make_users(kiosk=kiosk)
-    if layout.version_of(layout.current) is not None:
-        said = upgrade(bundle, layout)
-    else:
-        version = lay_down(bundle, layout)
-        switch(version, layout)
+    version = lay_down(bundle, layout)
+    if layout.version_of(layout.current) in (None, version) and not layout.previous.is_symlink():
+        switch(version, layout)  # all of it can be done again, where it was cut off
         make_commands(layout)
         make_site(layout)
         run("systemctl", "enable", *UNITS_AT_START)
         if systemd_runs():
             run("systemctl", "start", "millsight.target")
         said = f"millsight {version} is installed; the settings are in {layout.settings}"
+    else:
+        said = bring_into_use(version, layout)
     if kiosk:
         make_kiosk(layout)
         if systemd_runs():

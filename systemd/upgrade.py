@@ -19,7 +19,7 @@ from typing import NamedTuple
 from systemd.bundle import BundleError
 from systemd.carry import backup, fit
 from systemd.layout import Layout
-from systemd.versions import InstallError, lay_down, link, run, switch, systemd_runs
+from systemd.versions import DONE, InstallError, lay_down, link, run, switch, systemd_runs
 
 LOOP, PAGES = "millsight-device.service", "millsight-review.service"
 TIMERS = ("millsight-sync.timer", "millsight-tidy.timer", "millsight-trainer.timer")
@@ -89,7 +89,7 @@ def check(version: str, layout: Layout, before: Health | None) -> None:
                 raise UpgradeError(f"{version} is not well: {name}: {text}")
         if restarts := _restarts():
             raise UpgradeError(f"the loop of {version} ended {restarts} times")
-        _systemctl("start", "millsight.target", PAGES, *TIMERS)
+        _start_all()
 
 
 def upgrade(bundle: Path, layout: Layout) -> str:
@@ -98,16 +98,49 @@ def upgrade(bundle: Path, layout: Layout) -> str:
     Raises:
         UpgradeError: the new version is not well; the old one runs again.
     """
-    old = layout.version_of(layout.current)
-    if old is None:
+    if layout.version_of(layout.current) is None:
         raise UpgradeError("nothing is installed yet; install the bundle: see docs/install.md")
-    new = lay_down(bundle, layout)
+    return bring_into_use(lay_down(bundle, layout), layout)
+
+
+def bring_into_use(new: str, layout: Layout) -> str:
+    """Bring a version that is laid down into use in place of another; returns what to tell.
+
+    Where it is in use already, as after a power cut, what may be missing is done.
+
+    Raises:
+        UpgradeError: it is not well; the old one runs again.
+    """
+    old, before = layout.version_of(layout.current), version_before(layout)
+    assert old is not None, "the first version is installed, and replaces none"
     if new == old:
-        raise UpgradeError(f"{new} is in use already; nothing was changed")
-    _change(old, new, layout)
-    link(layout.previous, Path(old))
-    _remove_older({old, new}, layout)
-    return f"{new} is in use; {old} is kept: millsight-upgrade --back"
+        _run_version(new, layout)
+        _start_all()
+        kept = before
+    else:
+        link(layout.previous, Path(old))  # first: the way back is known at every moment
+        try:
+            _change(old, new, layout)
+        except UpgradeError:
+            if before is None:
+                layout.previous.unlink()
+            else:
+                link(layout.previous, Path(before))
+            raise
+        kept = old
+    _remove_older({new, kept or new}, layout)
+    back = f"; {kept} is kept: millsight-upgrade --back" if kept else ""
+    return f"{new} is in use{back}"
+
+
+def version_before(layout: Layout) -> str | None:
+    """The version to go back to: that of the link, or after a power cut the other one there is."""
+    now, before = layout.version_of(layout.current), layout.version_of(layout.previous)
+    if before != now or before is None:
+        return before
+    there = [mark.parent.name for mark in layout.versions.glob(f"*/{DONE}")]
+    others = [name for name in there if name not in {"current", "previous", now}]
+    return others[0] if len(others) == 1 else None
 
 
 def go_back(layout: Layout) -> str:
@@ -116,7 +149,7 @@ def go_back(layout: Layout) -> str:
     Raises:
         UpgradeError: there is none, or it is not well, and the present one runs on.
     """
-    now, before = layout.version_of(layout.current), layout.version_of(layout.previous)
+    now, before = layout.version_of(layout.current), version_before(layout)
     if now is None or before is None:
         raise UpgradeError("there is no version to go back to")
     _change(now, before, layout)
@@ -147,9 +180,13 @@ def _change(old: str, new: str, layout: Layout) -> None:
         if database.exists():
             _fit(database, old, layout)
         _run_version(old, layout)
-        if systemd_runs():
-            _systemctl("start", "millsight.target", PAGES, *TIMERS)
+        _start_all()
         raise UpgradeError(f"{error}; {old} runs again, with all its data") from None
+
+
+def _start_all() -> None:
+    if systemd_runs():
+        _systemctl("start", "millsight.target", PAGES, *TIMERS)
 
 
 def _run_version(version: str, layout: Layout) -> None:

@@ -11,6 +11,7 @@ from systemd.layout import Layout
 
 DONE = "INSTALLED"
 """Written last: a folder without it is a version whose installation was cut off."""
+UNPACKED = ".unpacked-"
 ROOM = 4
 """An unpacked version takes about so many times its bundle."""
 
@@ -42,19 +43,21 @@ def systemd_runs() -> bool:
 def lay_down(bundle: Path, layout: Layout) -> str:
     """Put the version of a bundle beside those that are there; returns its name.
 
-    What runs is not touched.
+    What runs is not touched. A power cut leaves a folder without its mark, or with all of it.
 
     Raises:
         BundleError: the bundle is damaged.
         InstallError: no room, or pip failed.
     """
     layout.versions.mkdir(parents=True, exist_ok=True)
+    for left in layout.versions.glob(f"{UNPACKED}*"):  # by one that was cut off
+        shutil.rmtree(left)
     needed = ROOM * bundle.stat().st_size if bundle.is_file() else 0
     if (free := shutil.disk_usage(layout.versions).free) < needed:
         raise InstallError(
             f"{layout.versions}: {free / 1e6:.0f} MB free, needed are {needed / 1e6:.0f}"
         )
-    with tempfile.TemporaryDirectory(dir=layout.versions, prefix=".unpacked-") as temporary:
+    with tempfile.TemporaryDirectory(dir=layout.versions, prefix=UNPACKED) as temporary:
         unpacked = Path(temporary)
         version = unpack(bundle, unpacked)
         place = layout.versions / version
@@ -68,23 +71,38 @@ def lay_down(bundle: Path, layout: Layout) -> str:
             *("--find-links", unpacked / "wheels", f"millsight[{extras}]=={version}"),
         )
         shutil.copytree(unpacked / "systemd", place / "share/systemd")
+    os.sync()  # the mark must not be on the disk before what it stands for
     (place / DONE).touch()
     os.sync()
     return version
 
 
 def switch(version: str, layout: Layout) -> None:
-    """Make a version the one in use: its services, its commands, in one step of a link."""
+    """Make a version the one in use: its services, its commands, in one step of a link.
+
+    What takes time, the new units, is on the disk before anything changes; then they and the link
+    are renamed at one go. Links through `current` would be of one piece, but `systemctl enable`
+    follows them and so holds a unit to its version.
+    """
     share = layout.versions / version / "share/systemd"
     layout.units.mkdir(parents=True, exist_ok=True)
-    wanted = {path.name for path in share.glob("millsight*")}
+    wanted = {path.name: path.read_bytes() for path in share.glob("millsight*")}
+    fresh = {}
+    for name, content in wanted.items():
+        unit = layout.units / name
+        if not unit.exists() or unit.read_bytes() != content:
+            fresh[unit] = unit.with_name(name + ".new")
+            with fresh[unit].open("wb") as stream:
+                stream.write(content)
+                os.fsync(stream.fileno())
+    for unit, made in fresh.items():
+        made.rename(unit)
+    link(layout.current, Path(version))
     for old in layout.units.glob("millsight*"):
         if old.name not in wanted:
             old.unlink()
-    for name in wanted:
-        shutil.copyfile(share / name, layout.units / name)
-    link(layout.current, Path(version))
-    os.sync()
+    flush(layout.units)
+    flush(layout.versions)
     if systemd_runs():
         run("systemctl", "daemon-reload")
 
@@ -96,3 +114,12 @@ def link(path: Path, target: Path) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target)
     fresh.rename(path)
+
+
+def flush(folder: Path) -> None:
+    """Bring the entries of a folder to the disk."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -56,6 +56,8 @@ class Memory:
         with np.load(path) as arrays:
             found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         steps, seconds = int(found.pop("steps")), float(found.pop("seconds", 0))
-        network = make_network(training.network, classes, training.dropout)
+        network = make_network(
+            training.network, classes, training.dropout, levelled=training.levelled
+        )
         network.load_state_dict(found)
         return Trained(network.eval(), steps, stopped=False, seconds=seconds)

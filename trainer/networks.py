@@ -1,7 +1,7 @@
 """The networks of the paper: one convolutional base (Table 1), three classifiers on top of it.
 
-All take grey values, uint8 or float [N, 200, 200], standardise each patch inside, and give
-`Outputs`. GAPC is the appliance's; GMPC and TRC exist to be compared with it.
+All take grey values, uint8 or float [N, 200, 200], standardise each patch inside (levelled ones
+all alike), and give `Outputs`. GAPC is the appliance's; GMPC and TRC exist to be compared with it.
 """
 
 from typing import Literal, NamedTuple
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from device.levelling import CONTRAST, GREY
 from device.model import STANDARDISE_EPSILON
 from export.graph import Weights
 
@@ -39,6 +40,11 @@ def standardise(patches: Tensor) -> Tensor:
     return F.layer_norm(grey, grey.shape[-2:], eps=STANDARDISE_EPSILON).unsqueeze(1)
 
 
+def constant_standardise(patches: Tensor) -> Tensor:
+    """Levelled grey values [N, H, W] (`device.levelling`) to float [N, 1, H, W], all alike."""
+    return ((patches.float() - GREY) / CONTRAST).unsqueeze(1)
+
+
 def base(channels: int = 1) -> nn.Sequential:
     """The convolutional base of Table 1: [N, 1, 200, 200] to [N, 64, 13, 13].
 
@@ -61,16 +67,24 @@ def base(channels: int = 1) -> nn.Sequential:
 class GlobalPoolingNet(nn.Module):
     """GAPC and GMPC: the base, maxpool, global average or maximum, dropout, one dense layer."""
 
-    def __init__(self, kind: Literal["gapc", "gmpc"], classes: int, dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        kind: Literal["gapc", "gmpc"],
+        classes: int,
+        dropout: float = 0.5,
+        *,
+        levelled: bool = False,
+    ) -> None:
         super().__init__()
         self.kind = kind
+        self.standardise = constant_standardise if levelled else standardise
         self.base = base()
         self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(FEATURES, classes)
 
     def forward(self, patches: Tensor) -> Outputs:
         """Judge patches [N, 200, 200]; other sizes work too."""
-        maps = F.max_pool2d(self.base(standardise(patches)), 2)
+        maps = F.max_pool2d(self.base(self.standardise(patches)), 2)
         features = maps.mean((2, 3)) if self.kind == "gapc" else maps.amax((2, 3))
         return Outputs(self.dense(self.dropout(features)), features)
 
@@ -81,7 +95,7 @@ class GlobalPoolingNet(nn.Module):
         weights of c times the 64 feature maps.
         """
         weight = self.dense.weight[:, :, None, None]
-        return F.conv2d(self.base(standardise(patches)), weight)
+        return F.conv2d(self.base(self.standardise(patches)), weight)
 
 
 class TraditionalNet(nn.Module):
@@ -122,11 +136,16 @@ def weights_of(network: GlobalPoolingNet) -> Weights:
 Network = GlobalPoolingNet | TraditionalNet
 
 
-def make_network(kind: Kind, classes: int, dropout: float = 0.5) -> Network:
-    """A new network with random weights, drawn from torch's present seed."""
+def make_network(
+    kind: Kind, classes: int, dropout: float = 0.5, *, levelled: bool = False
+) -> Network:
+    """A new network with random weights, drawn from torch's present seed.
+
+    `levelled`: for levelled pictures, which all are standardised alike; TRC is not made for them.
+    """
     if kind == "trc":
         return TraditionalNet(classes, dropout)
-    return GlobalPoolingNet(kind, classes, dropout)
+    return GlobalPoolingNet(kind, classes, dropout, levelled=levelled)
 
 
 @torch.inference_mode()

@@ -148,6 +148,7 @@ def retrain(
         seed=seed,
         code_version=version("millsight"),
         created_at=created_at or began.isoformat(timespec="seconds"),
+        levelled=training.levelled,
     )
     on_stage("export")
     model, parity = export_model(weights_of(trained.network), metadata, patches, log_p, out)
@@ -167,7 +168,12 @@ def training_of(settings: Settings) -> Training:
     """The appliance's training, no longer than the settings allow."""
     usual = Training()
     most = min(settings.trainer.most_steps, usual.most_steps)
-    return replace(usual, most_steps=most, fewest_steps=min(usual.fewest_steps, most))
+    return replace(
+        usual,
+        most_steps=most,
+        fewest_steps=min(usual.fewest_steps, most),
+        levelled=settings.recipe.shared_maps,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,8 @@ class Training:
     """Largest shift of a view, as a share of the patch's side."""
     light: float = 0.3
     """Strength of the random ramps of light, in standard deviations of the patch."""
+    levelled: bool = False
+    """Whether the patches are of levelled frames (`device.levelling`)."""
 
     def steps(self, patches: int) -> int:
         """Optimiser steps for so many patches."""
@@ -105,7 +107,9 @@ def train(
     chance = chance_loss(labels, training.smoothing, classes)
     for start in range(STARTS):
         torch.manual_seed(seed + start * 1_000_003)
-        network = make_network(training.network, classes, training.dropout)
+        network = make_network(
+            training.network, classes, training.dropout, levelled=training.levelled
+        )
         average = [torch.zeros_like(p) for p in network.parameters()]
         losses: list[float] = []
         rng = np.random.default_rng([seed, start])

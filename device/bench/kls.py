@@ -59,7 +59,7 @@ def measure(inputs: Inputs) -> list[Row]:
                 judged = judge(model, cut.patches)
                 predicted, scores = judged.predicted.tolist(), judged.scores.tolist()
                 frame_verdict(predicted, judged.unsure.tolist(), model.passes)
-                asker.choose(*cut, predicted, scores, judged.log_probabilities)
+                asker.choose(cut.patches, cut.regions, predicted, scores, judged.log_probabilities)
 
         return 1e6 * timed(decide, time.thread_time) / count
 

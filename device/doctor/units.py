@@ -8,6 +8,8 @@ from device.doctor.finding import Box, Finding
 
 NEEDED = ("millsight-device.service", "millsight-review.service", "millsight-sync.timer",
           "millsight-tidy.timer")  # fmt: skip
+INSTALLED = Path("/usr/local/lib/systemd/system")
+OF_THE_VERSION = Path("/opt/millsight/current/share/systemd")
 WHERE_WANTED = (
     "millsight-trainer.timer", "millsight-plant.service", "millsight-kiosk.service",
     "millsight-sync.service", "millsight-tidy.service", "millsight-trainer.service",
@@ -20,7 +22,25 @@ def look(_box: Box) -> Iterator[Finding]:
         yield Finding.ok("systemd does not run here")
         return
     wrong = [found for unit in (*NEEDED, *WHERE_WANTED) if (found := _state(unit)) is not None]
+    wrong += [
+        Finding.warning(f"{name}: not the unit of the version in use", "run the upgrade again")
+        for name in of_another_version(INSTALLED, OF_THE_VERSION)
+    ]
     yield from wrong or [Finding.ok(f"{', '.join(NEEDED)} run")]
+
+
+def of_another_version(installed: Path, of_the_version: Path) -> list[str]:
+    """Units that are not those of the version in use, as where the power went in its last step."""
+    if not of_the_version.is_dir():
+        return []
+    names = {path.name for folder in (installed, of_the_version) for path in
+             folder.glob("millsight*") if path.suffix != ".new"}  # fmt: skip
+    return sorted(name for name in names if _content(installed / name) !=
+                  _content(of_the_version / name))  # fmt: skip
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def _state(unit: str) -> Finding | None:

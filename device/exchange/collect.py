@@ -77,8 +77,8 @@ class Collected(NamedTuple):
     """What could not be sent and why, a line each; the trainer would refuse it."""
 
 
-def collect(db: Database, path: Path) -> Collected:
-    """Write what is new, or the oldest part of it, into a new batch file.
+def collect(db: Database, path: Path, device: str) -> Collected:
+    """Write what is new of this device, or the oldest part of it, into a new batch file.
 
     One read transaction: what others write meanwhile is in the next batch.
     """
@@ -87,7 +87,7 @@ def collect(db: Database, path: Path) -> Collected:
         batch.execute("BEGIN")
         db.conn.execute("BEGIN")
         try:
-            collected = _Collector(db, batch).run()
+            collected = _Collector(db, batch, device).run()
         finally:
             db.conn.execute("COMMIT")
         batch.execute("COMMIT")
@@ -99,14 +99,14 @@ def collect(db: Database, path: Path) -> Collected:
 class _Collector:
     """Copies rows into one batch, each with what it needs, and remembers which are in it."""
 
-    def __init__(self, db: Database, batch: sqlite3.Connection) -> None:
-        self.db, self.batch = db, batch
+    def __init__(self, db: Database, batch: sqlite3.Connection, device: str) -> None:
+        self.db, self.batch, self.device = db, batch, device
         self.begin = marks(db)
         self.left_out: list[str] = []
         self.frames: set[str] = set()
         self.flags: set[int] = set()
         self.patches: dict[str, bool] = {}
-        """Whether a patch is in the batch; False: its picture is damaged."""
+        """Whether a patch is in the batch; False: a trainer would refuse it."""
         self.rows = 0
         self.bytes = 0
 
@@ -158,7 +158,8 @@ class _Collector:
         newest = self.db.execute("SELECT coalesce(max(id), 0) FROM flags").fetchone()[0]
         rows = self.db.execute(
             "SELECT * FROM flags WHERE id > ? AND (reason = 'audit' OR patch_id IN "
-            "(SELECT patch_id FROM labels)) ORDER BY id LIMIT ?",
+            "(SELECT patch_id FROM labels)) AND patch_id NOT IN "
+            "(SELECT patch_id FROM pictures_gone) ORDER BY id LIMIT ?",
             [self.begin.flags, MOST_ROWS],
         )
         count, last = 0, self.begin.flags
@@ -180,19 +181,38 @@ class _Collector:
             self._put("flags", FlagRow, flag, f"flag {flag['id']}")
 
     def _patch(self, patch_id: str) -> bool:
-        """Put a patch into the batch, once; False: its picture is damaged."""
+        """Put a patch into the batch, once; False: a trainer would refuse it."""
         if patch_id not in self.patches:
             values = self._one("SELECT * FROM patches WHERE id = ?", patch_id)
+            if not self._is_own(values["device"]):
+                self.patches[patch_id] = False
+                return False
             self.bytes += len(values["png"])
             name = f"patch {patch_id[:12]}"
             self.patches[patch_id] = self._put("patches", PatchRow, values, name)
         return self.patches[patch_id]
 
+    def _is_own(self, device: str) -> bool:
+        """Whether a row was made under the device's present name.
+
+        The name is part of every patch's id, and a trainer takes none of another device: after a
+        new name what was made under the old one stays, and holds up nothing.
+        """
+        if device != self.device:
+            self.left_out.append(
+                f"pictures and answers of the time when this device was called {device!r}: set "
+                f"device.name to that once more, push, then back to {self.device!r}"
+            )
+        return device == self.device
+
     def _frame(self, frame_id: str) -> bool:
         if frame_id not in self.frames:
             columns = ", ".join(FrameRow.columns())
             values = self._one(f"SELECT {columns} FROM frames WHERE id = ?", frame_id)  # noqa: S608
-            if not self._put("frames", FrameRow, values, f"frame {frame_id[:12]}"):
+            name = f"frame {frame_id[:12]}"
+            if not self._is_own(values["device"]) or not self._put(
+                "frames", FrameRow, values, name
+            ):
                 return False
             self.frames.add(frame_id)
         return True

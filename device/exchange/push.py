@@ -100,7 +100,9 @@ def push_to(place: Place, db: Database, settings: Settings) -> Pushed:
         for reason in refused:
             add_event(db, "batch-refused", reason)
         for line in left_out:
-            add_event(db, "not-sent", line)
+            told = "SELECT 1 FROM events WHERE kind = 'not-sent' AND text = ?"
+            if db.execute(told, [line]).fetchone() is None:  # every push finds it again
+                add_event(db, "not-sent", line)
     waiting = db.execute("SELECT count(*) FROM batches WHERE state = 'sent'").fetchone()[0]
     return Pushed(
         len(sent), sum(b.labels for b in sent), sum(b.patches for b in sent),
@@ -197,7 +199,7 @@ def _make(db: Database, settings: Settings, outbox: Path) -> list[str]:
         if file.name not in known:
             file.unlink()
     making = outbox / ".making"
-    collected = collect(db, making)
+    collected = collect(db, making, device)
     if not collected.rows:
         making.unlink()
         return collected.left_out

@@ -28,7 +28,11 @@ def files() -> list[bytes]:
 
     convolutions = [(weights(out, into, 3, 3), weights(out)) for out, into in LAYERS]
     dense = (weights(4, 64), weights(4))
-    return [build_onnx(Weights(kind, convolutions, dense), metadata()) for kind in ("gapc", "gmpc")]
+    return [
+        build_onnx(Weights(kind, convolutions, dense), metadata(levelled=levelled))
+        for kind in ("gapc", "gmpc")
+        for levelled in (False, True)
+    ]
 
 
 def test_the_list_of_operators_is_the_exporters(files: list[bytes]) -> None:

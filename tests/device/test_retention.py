@@ -110,6 +110,34 @@ def test_pictures_of_acknowledged_answers_go_and_the_answers_stay(
     run(filled, [])  # a start over a store whose pictures are gone
 
 
+def test_a_picture_that_came_again_goes_again(
+    filled: Settings, plates: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("device.retention.YOUNG_LABELS", 0)
+    db = open_store(filled.device.data)
+    patches = [row[0] for row in db.execute("SELECT id FROM patches")]
+    for patch in patches:
+        add_label(db, patch, "scratch", "anna")
+    db.close()
+    push(filled)
+    db = open_store(filled.device.data)
+    db.execute("UPDATE batches SET state = 'acknowledged'")
+    db.conn.commit()
+    shrink(db, filled, Scope(), lambda: False)
+    assert not pictures(filled)
+    start_cycle(db, "test")
+    run(filled, [np.zeros((1, 1), np.uint8), *plates])  # the very same pictures, at other times
+    came = pictures(filled)
+    assert came
+    gone = {row[0] for row in db.execute("SELECT patch_id FROM pictures_gone")}
+    assert not came & gone
+    assert shrink(db, filled, Scope(), lambda: False).labelled == len(came & set(patches))
+    assert not pictures(filled) & set(patches)
+    db.execute("UPDATE patches SET png = x'00' WHERE id = ?", [patches[0]])  # of older versions
+    assert shrink(db, filled, Scope(), lambda: False).labelled == 1
+    db.close()
+
+
 def test_the_last_answers_keep_their_pictures(filled: Settings) -> None:
     db = open_store(filled.device.data)
     patch = db.execute("SELECT id FROM patches").fetchone()[0]

@@ -45,8 +45,8 @@ from device.store import STORE_FILE, add_label, open_store, start_cycle, staying
 from device.verdict import frame_verdict, judge
 from tests.device.conftest import model_file
 from tests.faults.plates import sample_plates
+from tests.preload import build
 
-SHIM_SOURCE = Path(__file__).parent / "shim.c"
 CAMERA = Path(__file__).parent / "plate_camera.py"
 RATE_FPS = 25.0
 SERVED = 200
@@ -71,10 +71,7 @@ def build_shim(folder: Path) -> Path:
     Raises:
         FileNotFoundError: there is no gcc.
     """
-    shim = folder / "shim.so"
-    command = ["gcc", "-shared", "-fPIC", "-O2", "-o", str(shim), str(SHIM_SOURCE)]
-    subprocess.run([*command, "-ldl", "-lpthread"], check=True)
-    return shim
+    return build(Path(__file__).parent / "shim.c", folder)
 
 
 class Bench:

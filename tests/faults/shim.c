@@ -6,24 +6,10 @@
  * $FAULT_JOURNAL  folder: what writes overwrite is kept there until it is flushed, so that a
  *                 power cut can be played: see power_cut.py
  */
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <stdint.h>
+#include "preload.h"
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/time.h>
 #include <sys/types.h>
-#include <time.h>
-#include <unistd.h>
-
-#define REAL(type, name, ...) \
-    static type (*real)(__VA_ARGS__); \
-    if (!real) real = (type (*)(__VA_ARGS__))dlsym(RTLD_NEXT, name)
 
 static ssize_t real_pwrite(int fd, const void *data, size_t size, off_t at) {
     REAL(ssize_t, "pwrite64", int, const void *, size_t, off_t);
@@ -172,20 +158,4 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
     int done = real(clock, now);
     if (clock == CLOCK_REALTIME && getenv("FAULT_CLOCK")) now->tv_sec += number_in("FAULT_CLOCK");
     return done;
-}
-
-time_t time(time_t *where) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    if (where) *where = now.tv_sec;
-    return now.tv_sec;
-}
-
-int gettimeofday(struct timeval *restrict now, void *restrict zone) {
-    struct timespec found;
-    (void)zone;
-    clock_gettime(CLOCK_REALTIME, &found);
-    now->tv_sec = found.tv_sec;
-    now->tv_usec = found.tv_nsec / 1000;
-    return 0;
 }

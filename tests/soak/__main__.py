@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.soak.full_speed import soak
-from tests.soak.month import month
+from tests.soak.full_speed import Soak
+from tests.soak.month import Month
 
 
 def main() -> int:
@@ -24,8 +24,8 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if args.days is not None:
-            return month(args.days, Path(folder), args.json)
-        return soak(args.hours, Path(folder), args.json)
+            return Month(args.days, Path(folder), args.json).to_the_end()
+        return Soak(args.hours, Path(folder), args.json).to_the_end()
 
 
 if __name__ == "__main__":

@@ -6,19 +6,9 @@
  * these clocks are given to the kernel as the moment it knows; file times are told as what the
  * clock said when the file was written.
  */
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
+#include "preload.h"
 #include <semaphore.h>
-#include <stdint.h>
-#include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/time.h>
-#include <time.h>
-#include <unistd.h>
 
 #define ROOM (1 << 20)
 #define SECOND 1000000000LL
@@ -30,13 +20,8 @@ struct calendar {
 
 static const struct calendar *calendar;
 
-#define REAL(type, name, version, ...) \
-    static type (*real)(__VA_ARGS__); \
-    if (!real && version) real = (type (*)(__VA_ARGS__))dlvsym(RTLD_NEXT, name, version); \
-    if (!real) real = (type (*)(__VA_ARGS__))dlsym(RTLD_NEXT, name)
-
 static int real_clock(clockid_t clock, struct timespec *now) {
-    REAL(int, "clock_gettime", (const char *)0, clockid_t, struct timespec *);
+    REAL(int, "clock_gettime", clockid_t, struct timespec *);
     return real(clock, now);
 }
 
@@ -81,52 +66,36 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
     return done;
 }
 
-time_t time(time_t *where) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    if (where) *where = now.tv_sec;
-    return now.tv_sec;
-}
-
-int gettimeofday(struct timeval *restrict now, void *restrict zone) {
-    struct timespec found;
-    (void)zone;
-    clock_gettime(CLOCK_REALTIME, &found);
-    now->tv_sec = found.tv_sec;
-    now->tv_usec = found.tv_nsec / 1000;
-    return 0;
-}
-
 /* --- waits until a moment --- */
 
 int clock_nanosleep(clockid_t clock, int flags, const struct timespec *until, struct timespec *left) {
-    REAL(int, "clock_nanosleep", (const char *)0, clockid_t, int, const struct timespec *, struct timespec *);
+    REAL(int, "clock_nanosleep", clockid_t, int, const struct timespec *, struct timespec *);
     if (!(flags & TIMER_ABSTIME) || !is_moved(clock)) return real(clock, flags, until, left);
     struct timespec known = plus(*until, -offset_now());
     return real(clock, flags, &known, left);
 }
 
 int sem_clockwait(sem_t *sem, clockid_t clock, const struct timespec *until) {
-    REAL(int, "sem_clockwait", (const char *)0, sem_t *, clockid_t, const struct timespec *);
+    REAL(int, "sem_clockwait", sem_t *, clockid_t, const struct timespec *);
     struct timespec known = plus(*until, -offset_now());
     return real(sem, clock, &known);
 }
 
 int sem_timedwait(sem_t *sem, const struct timespec *until) {
-    REAL(int, "sem_timedwait", (const char *)0, sem_t *, const struct timespec *);
+    REAL(int, "sem_timedwait", sem_t *, const struct timespec *);
     struct timespec known = plus(*until, -offset_now());
     return real(sem, &known);
 }
 
 int pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until) {
-    REAL(int, "pthread_cond_timedwait", "GLIBC_2.3.2", pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
+    REAL_OF(int, "pthread_cond_timedwait", "GLIBC_2.3.2", pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
     struct timespec known = plus(*until, -offset_now());
     return real(cond, mutex, &known);
 }
 
 int pthread_cond_clockwait(pthread_cond_t *cond, pthread_mutex_t *mutex, clockid_t clock,
                            const struct timespec *until) {
-    REAL(int, "pthread_cond_clockwait", (const char *)0, pthread_cond_t *, pthread_mutex_t *, clockid_t, const struct timespec *);
+    REAL(int, "pthread_cond_clockwait", pthread_cond_t *, pthread_mutex_t *, clockid_t, const struct timespec *);
     struct timespec known = plus(*until, -offset_now());
     return real(cond, mutex, clock, &known);
 }
@@ -147,21 +116,21 @@ static int with_times(int done, struct stat64 *found) {
 }
 
 int stat64(const char *restrict path, struct stat64 *restrict found) {
-    REAL(int, "stat64", (const char *)0, const char *, struct stat64 *);
+    REAL(int, "stat64", const char *, struct stat64 *);
     return with_times(real(path, found), found);
 }
 
 int lstat64(const char *restrict path, struct stat64 *restrict found) {
-    REAL(int, "lstat64", (const char *)0, const char *, struct stat64 *);
+    REAL(int, "lstat64", const char *, struct stat64 *);
     return with_times(real(path, found), found);
 }
 
 int fstat64(int file, struct stat64 *found) {
-    REAL(int, "fstat64", (const char *)0, int, struct stat64 *);
+    REAL(int, "fstat64", int, struct stat64 *);
     return with_times(real(file, found), found);
 }
 
 int fstatat64(int folder, const char *restrict path, struct stat64 *restrict found, int flags) {
-    REAL(int, "fstatat64", (const char *)0, int, const char *, struct stat64 *, int);
+    REAL(int, "fstatat64", int, const char *, struct stat64 *, int);
     return with_times(real(folder, path, found, flags), found);
 }

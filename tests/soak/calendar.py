@@ -6,10 +6,11 @@ Every step moves wall clock and monotonic clock alike, so nothing jumps within a
 
 import mmap
 import struct
-import subprocess
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+
+from tests.preload import build
 
 ROOM = 1 << 20
 SECOND = 10**9
@@ -24,10 +25,8 @@ class Calendar:
         Raises:
             FileNotFoundError: there is no gcc.
         """
-        self.shim, self.file = folder / "calendar.so", folder / "calendar"
-        source = Path(__file__).with_suffix(".c")
-        command = ["gcc", "-shared", "-fPIC", "-O2", "-o", str(self.shim), str(source)]
-        subprocess.run([*command, "-ldl", "-lpthread"], check=True)
+        self.shim = build(Path(__file__).with_suffix(".c"), folder)
+        self.file = folder / "calendar"
         self.file.write_bytes(bytes(ROOM))
         with self.file.open("r+b") as stream:
             self._map = mmap.mmap(stream.fileno(), ROOM)

@@ -8,7 +8,6 @@ that ends is started again, as systemd does, and counted.
 import contextlib
 import json
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -48,15 +47,8 @@ from device.store import (
     waiting,
 )
 from tests.device.conftest import model_file
-from tests.soak.watch import (
-    Criterion,
-    Sample,
-    criteria_of,
-    held,
-    run_and_weigh,
-    summary,
-    write_json,
-)
+from tests.soak.run import Run
+from tests.soak.watch import Criterion, criteria_of, held, run_and_weigh, summary
 
 SAMPLE_S = 10.0
 ANSWER_S = 60.0
@@ -105,37 +97,24 @@ def write_plates(folder: Path, plates: NDArray[np.uint8]) -> None:
             (folder / f"{shift:02}-{i:03}.png").write_bytes(encode_png(moved))
 
 
-class Soak:
-    """The running programs, and all that is seen of them."""
+class Soak(Run):
+    """The inspection and its pages at full speed; `store` has a row for each look.
+
+    Of a row: seconds; file, log, and what the store held after the last clean-up, in MB.
+    """
 
     def __init__(self, hours: float, folder: Path, file: Path | None) -> None:
-        self.hours, self.folder, self.file = hours, folder, file
+        """Of so many hours."""
+        super().__init__(folder, file, ("device", "review", "push", "merge"))
+        self.hours = hours
         self.settings = site(folder)
         self.config = folder / "millsight.toml"
         self.front = [sys.executable, "-m", "millsight"]
-        self.began = time.monotonic()
-        self.samples: dict[str, list[Sample]] = {
-            "device": [],
-            "review": [],
-            "push": [],
-            "merge": [],
-        }
-        self.store: list[tuple[float, float, float, float]] = []
-        """Seconds; file, log, and what the store held after the last clean-up, in MB."""
-        self.restarts: list[str] = []
-        self.refused: list[str] = []
-        """Pages that did not answer, and commands that failed."""
         self.acknowledged: set[str] = set()
-        self.frames = self.kept = 0
-        """Of programs that ended; those that run are asked at the end."""
-        self.ended: list[str] = []
-        self.address = ""
-        self.processes: dict[str, subprocess.Popen[str]] = {}
 
-    @property
-    def passed(self) -> float:
-        """Seconds since the start."""
-        return time.monotonic() - self.began
+    def moment(self) -> str:
+        """Seconds."""
+        return f"{self.passed:.0f} s"
 
     def prepare(self) -> None:
         """Plates, a model in use, the settings file."""
@@ -168,7 +147,7 @@ class Soak:
             except urllib.error.HTTPError as error:  # not judging, says /health while it starts
                 error.close()
             except OSError as error:
-                self.refused.append(f"{self.passed:.0f} s: {path}: {error}")
+                self.note(f"{path}: {error}")
         for name in ("device", "review"):
             process = self.processes[name]
             try:
@@ -190,7 +169,7 @@ class Soak:
             with contextlib.closing(sqlite3.connect(store, timeout=30)) as db:
                 row = db.execute("SELECT value FROM state WHERE key = 'tidy'").fetchone()
         except sqlite3.Error as error:
-            self.refused.append(f"{self.passed:.0f} s: the store: {error}")
+            self.note(f"the store: {error}")
         return round(json.loads(row[0])["used"] / 1e6, 2) if row else 0.0
 
     def answer(self, most: int = 40) -> None:
@@ -203,13 +182,34 @@ class Soak:
                 self.acknowledged.add(add_answer(db, question.patch_id, CLASS, name, "anna"))
         start_cycle(db, "soak")
         db.close()
+        for name, words in UP_AND_BACK:
+            self.command(name, *words)
 
     def command(self, name: str, *words: str) -> None:
         """Run a command of the timers, and note the most that it held."""
         status, peak, _seconds, said = run_and_weigh([*self.front, *words, "-c", str(self.config)])
         self.samples[name].append((round(self.passed, 1), peak, 0.0, 0, 0))
         if status:
-            self.refused.append(f"{self.passed:.0f} s: {name}: {said.strip()[-200:]}")
+            self.note(f"{name}: {said.strip()[-200:]}")
+
+    def live(self) -> None:
+        """Look every ten seconds, answer every minute."""
+        answer_at, save_at = min(30.0, self.hours * 900), SAVE_S
+        self.start("device")
+        self.start("review")
+        while self.passed < self.hours * 3600:
+            self.look()
+            if self.passed > answer_at:
+                self.answer()
+                answer_at = self.passed + ANSWER_S
+            if self.passed > save_at:
+                self.save()
+                save_at = self.passed + SAVE_S
+                device, store = self.samples["device"][-1], self.store[-1]
+                print(
+                    f"device {device}, store {store}, {len(self.acknowledged)} answers", flush=True
+                )
+            time.sleep(SAMPLE_S)
 
     def result(self) -> dict[str, Any]:
         """All that is known by now."""
@@ -244,28 +244,8 @@ class Soak:
             }
         return found
 
-    def save(self, found: dict[str, Any] | None = None) -> None:
-        """Write what is known by now, with the samples."""
-        if self.file is not None:
-            rows = {"samples": self.samples, "store": self.store}
-            write_json(self.file, (found or self.result() | {"verdict": "still runs"}) | rows)
-
-    def stop(self) -> None:
-        """End the programs as systemd does."""
-        for process in self.processes.values():
-            process.send_signal(signal.SIGTERM)
-        for name, process in self.processes.items():
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                self.refused.append(f"{name} did not end within 60 s")
-                process.kill()
-                process.wait()
-            if process.stdout:
-                process.stdout.close()
-
-    def close(self) -> dict[str, Any]:
-        """What the stores hold in the end, and whether everything is within its bounds."""
+    def close(self) -> tuple[dict[str, Any], list[Criterion]]:
+        """What the stores hold in the end."""
         for name, words in UP_AND_BACK[:2]:
             self.command(name, *words)
         db = open_store(self.settings.device.data)
@@ -290,12 +270,7 @@ class Soak:
         there = [row[0] for row in db.execute("SELECT id FROM labels")]
         db.close()
         found["at_trainer"] = len(there)
-        criteria = self._criteria(found, there)
-        found["criteria"] = [one._asdict() for one in criteria]
-        good = all(one.met is not False for one in criteria)
-        found["verdict"] = "as it must be" if good else "NOT as it must be"
-        print("\n".join(one.line() for one in criteria))
-        return found
+        return found, self._criteria(found, there)
 
     def _criteria(self, found: dict[str, Any], there: list[str]) -> list[Criterion]:
         criteria = [
@@ -326,39 +301,3 @@ class Soak:
                       found["hours"] >= self.hours),
         ]  # fmt: skip
         return criteria
-
-
-def soak(hours: float, folder: Path, file: Path | None) -> int:
-    """Run it; 0: everything is within its bounds.
-
-    Ended by Ctrl-C or SIGTERM it tells what it has seen until then.
-    """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    run = Soak(hours, folder, file)
-    run.prepare()
-    run.began = time.monotonic()
-    answer_at, save_at = min(30.0, hours * 900), SAVE_S
-    try:
-        run.start("device")
-        run.start("review")
-        while run.passed < hours * 3600:
-            run.look()
-            if run.passed > answer_at:
-                run.answer()
-                answer_at = run.passed + ANSWER_S
-            if run.passed > save_at:
-                run.save()
-                save_at = run.passed + SAVE_S
-                device, store = run.samples["device"][-1], run.store[-1]
-                print(
-                    f"device {device}, store {store}, {len(run.acknowledged)} answers", flush=True
-                )
-            time.sleep(SAMPLE_S)
-    except KeyboardInterrupt:
-        print(f"ended early, after {run.passed:.0f} s", flush=True)
-    finally:
-        run.stop()
-    found = run.close()
-    run.save(found)
-    print(json.dumps(found, indent=1))
-    return int(found["verdict"] != "as it must be")

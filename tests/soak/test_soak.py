@@ -7,11 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.soak.calendar import Calendar
-from tests.soak.month import month
-from tests.soak.watch import Sample, criteria_of, run_and_weigh, summary, write_json
+from tests.soak.month import Month
+from tests.soak.watch import (
+    Sample,
+    criteria_of,
+    median_slope,
+    run_and_weigh,
+    summary,
+    write_json,
+)
 
 needs_gcc = pytest.mark.skipif(
     shutil.which("gcc") is None, reason="the calendar needs gcc: apt install gcc libc6-dev"
@@ -50,6 +58,12 @@ def test_a_day_passes_for_both_clocks_and_for_files_but_waits_are_no_longer(tmp_
     for seconds in map(float, first.split()):
         assert 86_400 < seconds < 86_440
     assert abs(float(second)) < 10
+
+
+def test_samples_at_one_time_say_nothing_of_the_slope() -> None:
+    at, values = np.array([0, 1, 1, 2, 2]), np.array([10, 12, 12, 14, 99.0])
+    assert median_slope(at, values) == 2
+    assert median_slope(at[:1], values[:1]) == 0
 
 
 def samples(growth_mb_per_hour: float, hours: float = 2, leak: int = 0) -> list[Sample]:
@@ -105,7 +119,7 @@ def test_three_days_and_their_nights(tmp_path: Path) -> None:
     file = tmp_path / "month.json"
     folder = tmp_path / "plant"
     folder.mkdir()
-    month(3, folder, file)  # too few days for the bounds of a month
+    Month(3, folder, file).to_the_end()  # too few days for the bounds of a month
     found = json.loads(file.read_text())
     assert found["days"] == 3
     assert found["published"] + found["kept_back"] == 3

@@ -119,7 +119,9 @@ def summary(samples: Sequence[Sample], warm_up_s: float) -> dict[str, Any]:
 def median_slope(at: NDArray[np.float64], values: NDArray[np.float64]) -> float:
     """The median of the slopes between all pairs (Theil 1950, Sen 1968)."""
     first, second = np.triu_indices(len(at), 1)
-    return float(np.median((values[second] - values[first]) / (at[second] - at[first])))
+    apart = at[second] > at[first]  # a busy machine takes two samples at once
+    rise, time = (values[second] - values[first])[apart], (at[second] - at[first])[apart]
+    return float(np.median(rise / time)) if len(time) else 0.0
 
 
 def criteria_of(name: str, found: dict[str, Any]) -> list[Criterion]:

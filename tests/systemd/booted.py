@@ -49,7 +49,7 @@ class Booted:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self._output = self._nspawn.stdout
-        self._leader = self._find_leader()
+        self.leader = self._find_leader()
         state = ""
         for _ in range(300):
             state = self.say("systemctl is-system-running", check=False)
@@ -74,7 +74,7 @@ class Booted:
 
     def run(self, command: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
         """Run a line of shell as root in there."""
-        inside = ["nsenter", "--target", str(self._leader), "--all", "/bin/sh", "-c", command]
+        inside = ["nsenter", "--target", str(self.leader), "--all", "/bin/sh", "-c", command]
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         return subprocess.run(
             inside, capture_output=True, text=True, check=False, timeout=timeout_s,

@@ -4,7 +4,6 @@ What is booted is real: Debian's systemd as process 1 runs the project's units i
 """
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -15,31 +14,11 @@ import pytest
 
 from systemd.bundle import EXTRAS, unpack, write_bundle
 from tests.systemd.booted import Booted, booted, make_root
+from tests.systemd.sources import ROOT, change, source_tree
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-ROOT = Path(__file__).parents[2]
 LOOP, PAGES = "millsight-device.service", "millsight-review.service"
 STORE = "/var/lib/millsight/millsight.db"
-
-
-def source_tree(folder: Path, version: str) -> Path:
-    """A copy of the project as it is, as another version."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.splitlines()  # fmt: skip
-    for name in listed:
-        if not name.startswith(("tests/", "docs/images/", ".")) and (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    change(folder / "pyproject.toml", 'version = "0.1.0"', f'version = "{version}"')
-    return folder
-
-
-def change(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert text.count(old) == 1, f"{file}: {old}"
-    file.write_text(text.replace(old, new))
 
 
 def dies_at_its_start(source: Path) -> None:

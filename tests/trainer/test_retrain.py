@@ -15,8 +15,11 @@ from camera.milled_steel import CLASSES, random_patch
 from config.document import to_toml
 from config.errors import UserError
 from config.settings import Asking, Device, Recipe, Settings, Trainer
+from device.activation import check_recipe
 from device.kls import fit_baselines
+from device.levelling import level
 from device.model import load_model
+from device.patches import Shared
 from device.store import LabelledPatches
 from trainer.retrain import labels_digest, retrain
 from trainer.training import Progress, Training
@@ -39,6 +42,26 @@ def settings(tmp_path: Path) -> Settings:
         recipe=Recipe(classes=list(CLASSES), pass_classes=["clean"]),
         trainer=Trainer(threads=1, seed=4, most_wrong=0.9),
     )
+
+
+def test_levelled_pictures_make_a_model_for_shared_maps(
+    labelled: LabelledPatches, settings: Settings, tmp_path: Path
+) -> None:
+    values = {"regions": "grid", "grid_overlap_px": 104, "shared_maps": True}
+    recipe = settings.recipe.model_copy(update=values)
+    trainer = settings.trainer.model_copy(update={"most_steps": 30, "folds": 2})
+    settings = settings.model_copy(update={"recipe": recipe, "trainer": trainer})
+    levelled = labelled._replace(patches=np.stack([level(one) for one in labelled.patches]))
+    result = retrain(levelled, settings, tmp_path / "m.onnx")
+    assert result.parity.good
+    model = load_model(tmp_path / "m.onnx")
+    check_recipe(model.metadata, recipe, "m")
+    brighter = levelled.patches[:4] // 2 + 90  # the model does not standardise by itself
+    said, other = (model.log_probabilities(some) for some in (levelled.patches[:4], brighter))
+    assert np.abs(said - other).max() > 1e-3
+    frame = Shared(levelled.patches[0], 1)
+    alone = model.log_probabilities(levelled.patches[:1])
+    assert np.abs(model.shared_log_probabilities(frame) - alone).max() < 1e-4
 
 
 def test_the_model_carries_all_a_device_needs(

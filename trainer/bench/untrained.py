@@ -42,9 +42,10 @@ def untrained_model(path: Path, recipe: Recipe, patches: Patches) -> Model:
             for c, count in enumerate(fitted.counts)
         ],
     )
-    plain = build_onnx(weights, metadata)
-    graph, step = build_int8(weights, measure_ranges(plain, patches))
-    content = build_onnx(weights, metadata, pack(graph, step))
+    content = build_onnx(weights, metadata)
+    if not metadata.levelled:
+        graph, step = build_int8(weights, measure_ranges(content, patches))
+        content = build_onnx(weights, metadata, pack(graph, step))
     path.write_bytes(content)
     return load_model_bytes(content, str(path))
 
@@ -85,5 +86,6 @@ def untrained_metadata(recipe: Recipe, **changes: object) -> ModelMetadata:
         "seed": 0,
         "code_version": "0",
         "created_at": "2026-01-01T00:00:00+00:00",
+        "levelled": recipe.shared_maps,
     }
     return ModelMetadata.model_validate(values | changes)

@@ -1,22 +1,17 @@
 """Overlapping patches: one set of feature maps for a frame, against judging each patch alone.
 
 Shared maps need one normalisation for what several patches share, and they have no zero padding
-around every patch. This measures what both cost in accuracy, and what is won in time, before
-anything of it is built into a device.
+around every patch. This measures what both cost in accuracy; what is won in time is a row of the
+bench (`trainer.bench.overlap`).
 """
 
-import statistics
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import cv2
 import numpy as np
-import onnx
-import onnxruntime as ort
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from onnx import helper
 from torch import Tensor
 
 from camera.milled_steel import (
@@ -28,15 +23,13 @@ from camera.milled_steel import (
     random_optics,
     render_plate,
 )
-from config.settings import PATCH_SIZE, Recipe
-from device.bench.row import pairs, per_call
-from device.model import STANDARDISE_EPSILON, load_model_bytes
-from export.graph import build_onnx
+from config.settings import PATCH_SIZE
+from device.levelling import CONTRAST, GREY, level
+from device.model import STANDARDISE_EPSILON
 from trainer import networks
-from trainer.bench.untrained import untrained_metadata
 from trainer.lab.learners import OnStep
 from trainer.lab.protocol import LabData, make_splits
-from trainer.networks import GlobalPoolingNet, weights_of
+from trainer.networks import GlobalPoolingNet
 from trainer.training import Progress, Training, copy_average, keep_large_buffers, optimise
 
 STEP = 96
@@ -46,8 +39,6 @@ LABELS = 216
 """12 % of NEU-CLS, where the appliance reaches 100 %."""
 TILES = 5
 """Images along a side of a pasted frame."""
-COARSE, AROUND = 16, 13
-"""What is around a place is taken from blocks of 16 pixels, 13 of them: 208 pixels."""
 DEFECTS = 6
 """At most in a simulated frame."""
 SEEN, UNSEEN = 0.35, 0.02
@@ -55,8 +46,8 @@ SEEN, UNSEEN = 0.35, 0.02
 
 F32 = NDArray[np.float32]
 Normal = Literal["patch", "frame", "place"]
-"""What grey values are standardised by: the patch itself, its frame, or the 200 x 200 pixels around
-every place of the frame."""
+"""What grey values are standardised by: the patch itself, its frame, or what is around every place
+of the frame (`device.levelling`, in use for recipes with `shared_maps`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,21 +106,10 @@ def pasted(data: LabData, chosen: NDArray[np.int64], seed: int) -> Framed:
 
 def normalised(frame: NDArray[np.uint8], by: Normal) -> F32:
     """A frame by its own mean and deviation, or by those around every place: float32 [H, W]."""
+    if by == "place":
+        return (level(frame).astype(np.float32) - np.float32(GREY)) / np.float32(CONTRAST)
     grey = frame.astype(np.float32)
-    if by == "frame":
-        return np.asarray((grey - grey.mean()) / np.sqrt(grey.var() + STANDARDISE_EPSILON))
-    height, width = grey.shape
-    coarse = (width // COARSE, height // COARSE)
-    mean = cv2.resize(grey, coarse, interpolation=cv2.INTER_AREA)
-    squares = cv2.resize(grey * grey, coarse, interpolation=cv2.INTER_AREA)
-    around = (AROUND, AROUND)
-    mean = cv2.blur(mean, around, borderType=cv2.BORDER_REFLECT_101)
-    squares = cv2.blur(squares, around, borderType=cv2.BORDER_REFLECT_101)
-    scale = 1 / np.sqrt(np.maximum(squares - mean * mean, 0) + STANDARDISE_EPSILON)
-    fine = (width, height)
-    grey -= cv2.resize(mean, fine, interpolation=cv2.INTER_LINEAR)
-    grey *= cv2.resize(scale, fine, interpolation=cv2.INTER_LINEAR)
-    return grey
+    return np.asarray((grey - grey.mean()) / np.sqrt(grey.var() + STANDARDISE_EPSILON))
 
 
 class Spot(NamedTuple):
@@ -239,16 +219,17 @@ def accuracies(
         for by in ways:
             if trained not in ("patch", by):
                 continue
-            right = alone(network, cut(tested, asked, by), by) == labels
-            told[f"{trained} / {by}, alone"] = float(right.mean())
+            by_itself = alone(network, cut(tested, asked, by), by)
+            told[f"{trained} / {by}, alone"] = float((by_itself == labels).mean())
             if by != "patch" and tested.step == STEP:
-                right = np.concatenate(
+                together = np.concatenate(
                     [
-                        (shared(network, normalised(frame, by)) == classes_)[classes_ >= 0]
+                        shared(network, normalised(frame, by))[classes_ >= 0]
                         for frame, classes_ in zip(tested.frames, tested.labels, strict=True)
                     ]
                 )
-                told[f"{trained} / {by}, shared maps"] = float(right.mean())
+                told[f"{trained} / {by}, shared maps"] = float((together == labels).mean())
+                told[f"{trained} / {by}, alike"] = float((together == by_itself).mean())
     return told
 
 
@@ -264,59 +245,4 @@ def run(data: LabData, seed: int, on_step: OnStep) -> dict[str, Any]:
         "simulated": accuracies(*sheets, len(CLASSES), seed, on_step),
         "pasted": accuracies(*tiles, len(data.classes), seed, on_step),
         "patches": {"simulated": len(spots(sheets[1])), "pasted": len(spots(tiles[1]))},
-        "faster": {by: faster(sheets[1].frames[0], by) for by in ("frame", "place")},
     }
-
-
-def faster(frame: NDArray[np.uint8], by: Normal) -> float:
-    """How many times as fast a frame is judged with shared maps as patch by patch.
-
-    Both in ONNX Runtime on one thread, by processor time, in turn; median of five. Alone: the
-    device's graph, in the device's portions. Shared: the same layers on the whole frame.
-    """
-    weights = weights_of(GlobalPoolingNet("gapc", len(CLASSES)))
-    recipe = Recipe(classes=list(CLASSES), pass_classes=[])
-    model = load_model_bytes(build_onnx(weights, untrained_metadata(recipe)), "untrained")
-    whole = _session(_on_frames(build_onnx(weights, model.metadata)))
-    tops, lefts = (range(0, n - PATCH_SIZE + 1, STEP) for n in frame.shape)
-    places = [np.s_[y : y + PATCH_SIZE, x : x + PATCH_SIZE] for y in tops for x in lefts]
-
-    def on_shared_maps() -> None:
-        found = whole.run(None, {"standardised": normalised(frame, by)[None, None]})[0]
-        assert found.shape[2] * found.shape[3] == len(places)
-
-    _, ratios = pairs(
-        5,
-        lambda: per_call(on_shared_maps, 0.1),
-        lambda: per_call(
-            lambda: model.log_probabilities(np.stack([frame[p] for p in places])), 0.1
-        ),
-    )
-    return statistics.median(ratios)
-
-
-def _on_frames(content: bytes) -> onnx.ModelProto:
-    """A device's graph made one for normalised frames: pooled maps averaged for every patch."""
-    model = onnx.load_from_string(content)
-    graph, node = model.graph, helper.make_node
-    names = [one.output[0] for one in graph.node]
-    first, last = names.index("conv1"), names.index("pool2") + 1
-    apart = STEP // 32
-    kept = [
-        *graph.node[first:last],
-        node("AveragePool", ["pool2"], ["averages"], kernel_shape=[6, 6], strides=[apart, apart]),
-        node("Conv", ["averages", "map_weight", "dense_bias"], ["logits"], kernel_shape=[1, 1]),
-        node("LogSoftmax", ["logits"], ["log_probabilities"], axis=1),
-    ]
-    tensor = helper.make_tensor_value_info
-    frames = tensor("standardised", onnx.TensorProto.FLOAT, ["N", 1, "H", "W"])
-    found = tensor("log_probabilities", onnx.TensorProto.FLOAT, ["N", "C", "rows", "columns"])
-    made = helper.make_graph(kept, "shared", [frames], [found], graph.initializer)
-    return helper.make_model(made, opset_imports=model.opset_import, ir_version=model.ir_version)
-
-
-def _session(model: onnx.ModelProto) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    return ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])

@@ -31,7 +31,7 @@ from config.settings import (
 )
 from device.activation import activate, model_path
 from device.clock import stamp
-from device.doctor import clock, disk, examine
+from device.doctor import clock, disk, examine, units
 from device.doctor.finding import Box, Finding
 from device.loop import InspectionLoop
 from device.store import STORE_FILE, add_event, in_force, open_store
@@ -286,6 +286,23 @@ def run_doctor(file: Path, *arguments: str) -> "subprocess.CompletedProcess[str]
         [sys.executable, "-m", "millsight", "doctor", "--config", str(file), *arguments],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
+
+
+def test_units_of_another_version_are_named(tmp_path: Path) -> None:
+    installed, version = tmp_path / "system", tmp_path / "version"
+    for folder in (installed, version):
+        folder.mkdir()
+        (folder / "millsight.target").write_text("[Unit]\n")
+        (folder / "sshd.service").write_text(folder.name)  # nobody's business
+    (installed / "millsight-sync.timer.new").touch()  # systemd does not see it
+    assert units.of_another_version(installed, version) == []
+    (installed / "millsight-old.timer").touch()
+    (version / "millsight-new.timer").touch()
+    (version / "millsight.target").write_text("[Unit]\nDescription=x\n")
+    assert units.of_another_version(installed, version) == [
+        "millsight-new.timer", "millsight-old.timer", "millsight.target",
+    ]  # fmt: skip
+    assert units.of_another_version(installed, tmp_path / "none") == []
 
 
 def test_the_command_says_it_in_lines_and_in_json(settings: Settings, tmp_path: Path) -> None:

@@ -253,6 +253,29 @@ def test_a_damaged_picture_is_told_and_holds_up_nothing(box: Settings) -> None:
     assert may_go(box) == set(ids[:2])
 
 
+def test_a_device_with_a_new_name_sends_what_it_sees_under_it(box: Settings) -> None:
+    old = fill(box, 4)
+    answer(box, old)
+    renamed = box.model_copy(update={"device": box.device.model_copy(update={"name": "box 9"})})
+    new = fill(renamed, 3, first=10)
+    answer(renamed, new)
+    for _ in range(2):  # told once, however often it is pushed
+        done = push(renamed)
+        assert [line.split(":")[0] for line in done.left_out] == [
+            f"pictures and answers of the time when this device was called {box.device.name!r}"
+        ]
+        merged = merge(renamed)
+        assert merged.refused == []
+    assert len(rows(box.device.data, "SELECT 1 FROM events WHERE kind = 'not-sent'")) == 1
+    assert {row[0] for row in rows(box.trainer.data, "SELECT patch_id FROM labels")} == set(new)
+    push(renamed)
+    assert may_go(box) == set(new)  # what has not gone stays on the disk
+    assert push(box).labels == 4  # called so once more
+    assert merge(box).new_labels == 4
+    push(box)
+    assert may_go(box) == {*old, *new}
+
+
 def test_words_that_could_forge_lines_or_hold_passwords_are_cleaned(box: Settings) -> None:
     answer(box, fill(box, 2, origin="rtsp://user:hush@camera/\nx" + "y" * 5000))
     db = open_store(box.device.data)

@@ -69,7 +69,7 @@ def test_without_torch_the_trainers_rows_are_named_and_left_out(
         importlib.util, "find_spec", lambda name: None if name == "torch" else found(name)
     )
     assert "night" not in choose([])
-    assert "trainer` extra: training_step night" in capsys.readouterr().err
+    assert "trainer` extra: training_step night overlap" in capsys.readouterr().err
     with pytest.raises(UserError, match="night"):
         choose(["night"])
 

@@ -62,11 +62,6 @@ def test_simulated_frames_say_what_their_patches_show() -> None:
     assert np.array_equal(patches[2], framed.frames[spot.frame][top : top + 200, left : left + 200])
 
 
-def test_the_same_layers_on_a_frame_run_and_are_compared() -> None:
-    frame = np.random.default_rng(0).integers(0, 256, (392, 392), np.uint8)
-    assert overlap.faster(frame, "frame") > 0
-
-
 def test_lessons_have_equally_many_of_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overlap, "LABELS", 8)
     labels = np.arange(40).reshape(5, 8) % 4
