@@ -15,6 +15,7 @@ from config.errors import UserError
 from config.recipes import Recipes, Stamp, Under, load_recipes, stamps_of
 from config.settings import Settings
 from device.disk import missing_disk, need_disk
+from device.heap import give_back_memory
 from device.recipe_budget import recipes_spent
 from device.review import people, queue
 from device.review.alerts import alerts
@@ -40,6 +41,9 @@ BUSY_TIMEOUT_MS = 1500
 """How long a request waits for a locked store before the page is told."""
 CACHE_KB = 4 * 1024
 """Pages of the store kept in memory: the system keeps what is more than these."""
+GIVE_BACK_S = 600.0
+"""How often what lies free in the process goes back to the system: a new model for the heat maps, or
+a large page, leaves pieces."""
 AHEAD = 2
 """Questions a page has at once: the one on the screen and the next, already loaded."""
 
@@ -83,6 +87,7 @@ class Desk:
         self._waits: list[Question] = []
         self._waits_at: tuple[int | None, ...] | None = None
         self._thread = ThreadPoolExecutor(1, "review-store")
+        self._gave_back = time.monotonic()
         self.key = secret_key(self._db)
         self.heat = HeatMaps(settings.device.data)
         self.edition = edition_of(settings)
@@ -118,6 +123,9 @@ class Desk:
         except BaseException:
             self._waits_at = None  # what was seen in a transaction that came to nothing
             raise
+        if time.monotonic() - self._gave_back > GIVE_BACK_S:
+            give_back_memory()
+            self._gave_back = time.monotonic()
         return result
 
     def _refuse_while_mending(self) -> None:
