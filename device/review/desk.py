@@ -42,8 +42,8 @@ BUSY_TIMEOUT_MS = 1500
 CACHE_KB = 4 * 1024
 """Pages of the store kept in memory: the system keeps what is more than these."""
 GIVE_BACK_S = 600.0
-"""How often what lies free in the process goes back to the system: a new model for the heat maps, or
-a large page, leaves pieces."""
+"""How often what lies free in the process goes back to the system: a new model for the heat maps
+leaves pieces, and so does a large page."""
 AHEAD = 2
 """Questions a page has at once: the one on the screen and the next, already loaded."""
 

@@ -326,6 +326,22 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
+def test_free_memory_is_given_back_now_and_then(
+    asking: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gave: list[float] = []
+    monkeypatch.setattr(
+        "device.review.desk.give_back_memory", lambda: gave.append(time.monotonic())
+    )
+    desk = Desk(asking)
+    for every_s, times in ((600.0, 0), (0.0, 2), (600.0, 2)):
+        monkeypatch.setattr("device.review.desk.GIVE_BACK_S", every_s)
+        for _ in range(2):
+            asyncio.run(desk.work(lambda db: db.table_names()))
+        assert len(gave) == times
+    desk.close()
+
+
 def test_what_waits_is_remembered_and_never_wrong(asking: Settings) -> None:
     """Whatever happens, also elsewhere, what a desk remembers is what the store says."""
     desk = Desk(asking)
