@@ -78,4 +78,8 @@ class Disk:
             os.close(opened)
         os.killpg(group, signal.SIGKILL)
         self._unmount()
+        # A copy: a container that was started meanwhile may still hold the disk that is shut down.
+        copy = self.image.with_suffix(".copy")
+        subprocess.run(["cp", "--sparse=always", self.image, copy], check=True)
+        copy.replace(self.image)
         self._mount()

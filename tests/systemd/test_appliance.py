@@ -127,6 +127,15 @@ def test_installed_it_judges_and_serves(box: Booted) -> None:
     assert box.run(f"nsenter -m -t {main} touch /usr/evil").returncode
 
 
+def test_installed_once_more_it_is_the_same(box: Booted) -> None:
+    settings = box.say("sha256sum /etc/millsight/millsight.toml")
+    box.say("rm /usr/local/bin/millsight")  # as where the power went during the installation
+    box.say("dpkg --install /mnt/millsight_0.1.0_*.deb")
+    well(box)
+    assert box.say("sha256sum /etc/millsight/millsight.toml") == settings
+    assert in_use(box) == "0.1.0"
+
+
 def test_a_loop_that_stands_still_is_started_again_by_the_watchdog(box: Booted) -> None:
     box.say(
         f"mkdir -p /run/systemd/system/{LOOP}.d && printf '[Service]\\nWatchdogSec=4\\n' "
@@ -185,10 +194,12 @@ def test_upgrades(box: Booted) -> None:
     labels = "SELECT count(*) FROM flags"
     flags = count(box, labels)
 
-    done = upgraded(box, "0.1.1")
-    assert done.returncode == 0, done.stderr
-    assert in_use(box) == "0.1.1"
-    well(box)
+    for _ in range(2):  # again, as after a power cut
+        done = upgraded(box, "0.1.1")
+        assert done.returncode == 0, done.stderr
+        assert "0.1.1 is in use; 0.1.0 is kept" in done.stdout
+        assert in_use(box) == "0.1.1"
+        well(box)
 
     for version, reason in (
         ("0.1.2", "millsight-device.service"),
