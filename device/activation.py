@@ -13,18 +13,11 @@ from config.recipes import Under
 from config.settings import PATCH_SIZE, Recipe, Settings
 from device.durable import write_durably
 from device.model import Model, ModelMetadata, load_model, load_model_bytes, read_model_file
+from device.models_in_use import add_model, in_force, record_activation, refuse
 from device.patches import Patches
 from device.race import race, record_race, stream_patches
-from device.store import (
-    STORE_FILE,
-    add_action,
-    add_model,
-    exclusive,
-    explain_errors,
-    in_force,
-    record_activation,
-    refuse,
-)
+from device.store import STORE_FILE, exclusive, explain_errors
+from device.trail import add_action
 
 
 def model_path(data: Path, model_id: str) -> Path:

@@ -10,10 +10,10 @@ from sqlite_utils import Database
 
 from config.settings import Region, Settings
 from device.alike import Seen, fingerprint
+from device.answers import fingerprint_of, flags_of_cycle, is_labelled
 from device.keeper import KeptPatch
 from device.patches import Some, patch_id
 from device.selection import StreamTopK
-from device.store import fingerprint_of, flags_of_cycle, is_labelled
 
 
 class Asker:

@@ -28,8 +28,10 @@ from device.disk import MB, free_bytes, need_disk
 from device.durable import flush_folder, write_durably
 from device.live import live_path, read_live
 from device.locks import one_at_a_time
-from device.store import STORE_FILE, add_action, exclusive, in_force, open_store, set_state
+from device.models_in_use import in_force
+from device.store import STORE_FILE, exclusive, open_store, set_state
 from device.swap_store import LOCK, put_in_place, verify_store
+from device.trail import add_action
 
 LIST = "SHA256.json"
 STATE = "backup"

@@ -248,7 +248,8 @@ def models(config: Config = None, *, recipe: RecipeName = None) -> None:
     from datetime import datetime  # noqa: PLC0415
 
     from device.history import models as known_models  # noqa: PLC0415
-    from device.store import open_store, refused_models  # noqa: PLC0415
+    from device.models_in_use import refused_models  # noqa: PLC0415
+    from device.store import open_store  # noqa: PLC0415
     from device.update.probation import said_of  # noqa: PLC0415
 
     settings = load_settings(config)
@@ -310,7 +311,8 @@ def accuracy(
     from device.accuracy_report import report_lines, report_object  # noqa: PLC0415
     from device.estimate import accuracy as estimate  # noqa: PLC0415
     from device.history import find_model  # noqa: PLC0415
-    from device.store import in_force, open_store  # noqa: PLC0415
+    from device.models_in_use import in_force  # noqa: PLC0415
+    from device.store import open_store  # noqa: PLC0415
 
     recipes = load_recipes(load_settings(config))
     under = recipes.under(recipe)
@@ -360,7 +362,8 @@ def drift(
     """
     from device import drift_log  # noqa: PLC0415
     from device.drift_report import report_lines, report_object  # noqa: PLC0415
-    from device.store import in_force, open_store  # noqa: PLC0415
+    from device.models_in_use import in_force  # noqa: PLC0415
+    from device.store import open_store  # noqa: PLC0415
 
     under = load_recipes(load_settings(config)).under(recipe)
     if reset and not (who or "").strip():
@@ -463,7 +466,8 @@ def questions(config: Config = None) -> None:
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     """
-    from device.store import open_store, waiting  # noqa: PLC0415
+    from device.answers import waiting  # noqa: PLC0415
+    from device.store import open_store  # noqa: PLC0415
 
     settings = load_settings(config)
     db = open_store(settings.device.data)
@@ -491,13 +495,9 @@ def label(patch: str, class_name: str, config: Config = None, *, operator: str) 
     operator
         Who answers.
     """
-    from device.store import (  # noqa: PLC0415
-        add_label,
-        classes_in_use,
-        last_question,
-        open_store,
-        staying_the_store,
-    )
+    from device.answers import add_label, last_question  # noqa: PLC0415
+    from device.models_in_use import classes_in_use  # noqa: PLC0415
+    from device.store import open_store, staying_the_store  # noqa: PLC0415
 
     settings = load_settings(config)
     recipes = load_recipes(settings)
@@ -529,7 +529,8 @@ def lot(part: str, lot: str, config: Config = None, *, operator: str) -> None:
     operator
         Who begins it.
     """
-    from device.store import begin_lot, open_store  # noqa: PLC0415
+    from device.store import open_store  # noqa: PLC0415
+    from device.trail import begin_lot  # noqa: PLC0415
 
     for words in (part, lot):
         if words and not is_name(words):
@@ -580,7 +581,8 @@ def note(text: str, config: Config = None, *, kind: str = "note") -> None:
         A word for what kind of event it is.
     """
     from config.load import load_what_is_good  # noqa: PLC0415
-    from device.store import add_event, open_store  # noqa: PLC0415
+    from device.store import open_store  # noqa: PLC0415
+    from device.trail import add_event  # noqa: PLC0415
 
     settings, _broken = load_what_is_good(config, "device")  # it may be what is to be told
     db = open_store(settings.device.data)

@@ -4,9 +4,8 @@ import time
 
 from sqlite_utils import Database
 
-from device.clock import CLOCK_OK_FROM_NS
+from device.clock import CLOCK_OK_FROM_NS, stamp
 from device.shifts import shift_at
-from device.store import start_cycle
 
 DAY_NS = 24 * 3600 * 10**9
 
@@ -29,3 +28,12 @@ def begin_day(db: Database, first_shift: str, wall_ns: int | None = None) -> lis
     for recipe in due:
         start_cycle(db, "new day", recipe)
     return due
+
+
+def start_cycle(db: Database, reason: str, recipe: str = "") -> None:
+    """Begin a new cycle of a recipe: its quota of questions is free again."""
+    db.execute(
+        "INSERT INTO cycles (reason, recipe, wall_ns, monotonic_ns, boot_id, clock_ok) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        [reason, recipe, *stamp()],
+    )

@@ -35,7 +35,7 @@ from device.drift import (
 )
 from device.kls import Ints
 from device.live import thumbnail
-from device.store import add_action
+from device.trail import add_action
 
 PICTURE_PX = 480
 """Longest side of a kept picture."""

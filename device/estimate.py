@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
+from device.answers import CANT_TELL, CLASS, SOMETHING_NEW
 from device.statistics import Interval, clopper_pearson
-from device.store import CANT_TELL, CLASS, SOMETHING_NEW
 
 LEAST = 10
 """Answered spot checks under which no share is named, only its interval."""

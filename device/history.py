@@ -6,8 +6,8 @@ from sqlite_utils import Database
 
 from config.errors import UserError
 from device.model import ModelMetadata, Variant
+from device.models_in_use import in_force, why_refused
 from device.race import last_race
-from device.store import in_force, why_refused
 from device.update.probation import Probation, running_probations
 
 

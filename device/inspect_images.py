@@ -13,8 +13,9 @@ from config.recipes import Under
 from config.settings import Recipe
 from device.activation import check_recipe, model_path
 from device.model import Model, load_model
+from device.models_in_use import in_force
 from device.patches import Cutter
-from device.store import in_force, open_store
+from device.store import open_store
 from device.verdict import frame_verdict, judge
 
 

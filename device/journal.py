@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 
 from camera.source import Event
-from device.store import without_passwords
+from device.trail import without_passwords
 
 LOGGER = "millsight"
 

@@ -25,29 +25,18 @@ from config.errors import UserError
 from config.settings import PATCH_SIZE, Region, Settings
 from device.clock import stamp
 from device.clock_watch import follow_clock
+from device.counters import Counted, Scored, add_counts, add_scores
 from device.cycles import begin_day
 from device.disk import MB, free_bytes, missing_disk, need_disk
 from device.drift_log import EndedBlock, add_block
 from device.mend import is_damage, mend_and_report
 from device.parts import Part, add_part, choose_recipe
+from device.pictures import encode_jpeg, encode_png
 from device.plate import Plate
 from device.plate_log import add_plate
-from device.store import (
-    STORE_FILE,
-    Counted,
-    Scored,
-    add_counts,
-    add_event,
-    add_scores,
-    begin_lot,
-    encode_jpeg,
-    encode_png,
-    explain_errors,
-    open_store,
-    refuse_while_mending,
-    set_state,
-)
+from device.store import STORE_FILE, explain_errors, open_store, refuse_while_mending, set_state
 from device.swap_store import identity_of
+from device.trail import add_event, begin_lot
 from device.update.probation import Judging, note_judged, watch
 
 WAITING_ITEMS = 64

@@ -12,7 +12,8 @@ from config.errors import UserError
 from config.load import find_settings, load_settings, load_what_is_good, parse_settings
 from config.settings import Settings
 from device.durable import flush_folder
-from device.store import add_action, open_store, without_passwords
+from device.store import open_store
+from device.trail import add_action, without_passwords
 
 FILE = "last-good-settings.toml"
 BROKEN = ".broken"

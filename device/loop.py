@@ -18,6 +18,7 @@ from camera.quality import QualityGate
 from camera.source import Event, Report, Source
 from config.errors import UserError
 from config.settings import Settings
+from device.counters import Counted, Scored
 from device.disk import missing_disk, need_disk
 from device.housekeeper import Housekeeper
 from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
@@ -31,16 +32,9 @@ from device.notify import ServiceManager
 from device.patches import Cut, patch_id
 from device.plate import PlateMaps, Shown, plate_of
 from device.recipe_book import Loaded, RecipeBook
-from device.store import (
-    STORE_FILE,
-    Counted,
-    Scored,
-    explain_errors,
-    get_state,
-    open_store,
-    record_settings,
-)
+from device.store import STORE_FILE, explain_errors, get_state, open_store
 from device.swap_store import identity_of, is_mending
+from device.trail import record_settings
 from device.update.probation import Judging
 from device.verdict import Verdict, frame_verdict, judge
 

@@ -21,9 +21,11 @@ from device.backup import copies
 from device.carry_over import carry_over_answers, copy_tables, mend_references
 from device.clock import stamp
 from device.locks import one_at_a_time
+from device.models_in_use import in_force
 from device.salvage import salvage
-from device.store import STORE_FILE, add_action, add_event, in_force, open_store, set_state
+from device.store import STORE_FILE, open_store, set_state
 from device.swap_store import LOCK, put_in_place, verify_store
+from device.trail import add_action, add_event
 
 WORK = "mending"
 """Folder in which the new store is made."""

@@ -10,7 +10,7 @@ from config.settings import Settings
 from device.activation import model_path
 from device.backup import copies
 from device.durable import write_durably
-from device.store import record_activation
+from device.models_in_use import record_activation
 
 
 def is_whole(data: Path, model_id: str) -> bool:

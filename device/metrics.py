@@ -15,12 +15,14 @@ from sqlite_utils import Database
 
 from config.recipes import load_recipes
 from config.settings import Settings
+from device.answers import waiting
 from device.backup import STATE as BACKUP_STATE
 from device.clock_watch import clock_is_doubtful, count_jumps
 from device.disk import free_bytes, missing_disk
 from device.health import health_of
 from device.live import live_path, read_live
-from device.store import STORE_FILE, get_state, in_force, waiting
+from device.models_in_use import in_force
+from device.store import STORE_FILE, get_state
 from device.tidy import CHECK_STATE
 from device.tidy import STATE as TIDY_STATE
 

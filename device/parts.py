@@ -6,7 +6,8 @@ from sqlite_utils import Database
 
 from config.recipes import Recipes, Under
 from device.clock import stamp
-from device.store import add_action, exclusive
+from device.store import exclusive
+from device.trail import add_action
 
 
 class Split(NamedTuple):

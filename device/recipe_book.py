@@ -16,24 +16,17 @@ from config.errors import UserError
 from config.recipes import Recipes, Stamp, load_recipes, stamps_of
 from config.settings import Recipe, Settings
 from device.asking import Asker
+from device.cycles import start_cycle
 from device.drift_watch import Watch
 from device.mend_model import mend_model
 from device.model import Model
+from device.models_in_use import InForce, in_force
 from device.parts import chosen_recipe, record_recipe, recorded_recipes
 from device.patches import Cutter
 from device.race import variant_of
-from device.store import (
-    STORE_FILE,
-    InForce,
-    exclusive,
-    explain_errors,
-    get_state,
-    in_force,
-    set_state,
-    start_cycle,
-    user_name,
-)
+from device.store import STORE_FILE, exclusive, explain_errors, get_state, set_state
 from device.swap import ModelLoader
+from device.trail import user_name
 
 NOTHING = InForce(0, None, 0, "", "")
 

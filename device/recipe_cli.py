@@ -47,8 +47,9 @@ def list_recipes(config: Config = None) -> None:
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     """
+    from device.models_in_use import in_force  # noqa: PLC0415
     from device.parts import recipe_in_force  # noqa: PLC0415
-    from device.store import in_force, open_store  # noqa: PLC0415
+    from device.store import open_store  # noqa: PLC0415
 
     site = load_settings(config)
     recipes = load_recipes(site)

@@ -16,10 +16,11 @@ from sqlite_utils import Database
 
 from config.recipes import load_recipes
 from config.settings import KeepRule, Settings
+from device.answers import waiting
 from device.clock import stamp
 from device.disk import MB, free_bytes
 from device.exchange.may_go import MAY_GO
-from device.store import exclusive, waiting
+from device.store import exclusive
 
 BATCH = 100
 """Patches removed in one transaction: the inspection wants to write too."""

@@ -6,11 +6,13 @@ from typing import Any
 
 from config.recipes import load_recipes
 from config.settings import Settings
+from device.answers import waiting
 from device.latency import as_json as latency_json
 from device.latency import latest
 from device.live import live_path, read_live
+from device.models_in_use import in_force
 from device.race import variant_of
-from device.store import STORE_FILE, explain_errors, get_state, in_force, open_store, waiting
+from device.store import STORE_FILE, explain_errors, get_state, open_store
 
 
 def device_status(settings: Settings) -> dict[str, Any]:

@@ -21,19 +21,19 @@ from device.disk import need_disk
 from device.locks import one_at_a_time
 from device.mend import is_damage, mend_and_report
 from device.mend_model import mend_model
+from device.models_in_use import in_force
 from device.old_rows import release_stale_claims, remove_old_models, remove_old_rows
 from device.retention import Removed, give_back, keep_in_bounds, used_bytes
 from device.store import (
     BUSY_TIMEOUT_S,
     STORE_FILE,
-    add_event,
     exclusive,
     explain_errors,
     get_state,
-    in_force,
     open_store,
     set_state,
 )
+from device.trail import add_event
 
 STATE, CHECK_STATE = "tidy", "checked"
 DAY_NS = 86_400 * 10**9

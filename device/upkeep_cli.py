@@ -55,7 +55,8 @@ def check(
     """
     from device.journal import reporter  # noqa: PLC0415
     from device.mend import is_damage, mend_and_report  # noqa: PLC0415
-    from device.store import STORE_FILE, explain_errors, in_force, open_store  # noqa: PLC0415
+    from device.models_in_use import in_force  # noqa: PLC0415
+    from device.store import STORE_FILE, explain_errors, open_store  # noqa: PLC0415
     from device.tidy import check as check_store  # noqa: PLC0415
 
     settings = load_settings(config)

@@ -14,10 +14,11 @@ from sqlite_utils import Database
 
 from config.errors import UserError
 from config.settings import PATCH_SIZE, Region
+from device.answers import LabelledPatches
 from device.kls import Ints
 from device.patches import patch_id
+from device.pictures import decode_png
 from device.second_look import Doubt
-from device.store import LabelledPatches, decode_png
 from trainer.classes import LAST_ANSWERS, place_of
 
 ASKED_AGAIN = ("disputed", "unknown class", "suspicious")

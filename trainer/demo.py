@@ -29,17 +29,11 @@ from config.load import load_settings
 from config.recipes import Recipes
 from config.settings import Exchange, Settings
 from device.activation import model_path
+from device.answers import add_label, labelled_patches, truth_of, waiting
+from device.cycles import start_cycle
 from device.model import load_model
-from device.store import (
-    add_label,
-    get_state,
-    in_force,
-    labelled_patches,
-    open_store,
-    start_cycle,
-    truth_of,
-    waiting,
-)
+from device.models_in_use import in_force
+from device.store import get_state, open_store
 from device.verdict import judge
 from trainer.demo_site import DEVICES, TRAINER, Site, build, empty_folder, finish
 from trainer.demo_world import World, folder_world, simulated_world

@@ -46,7 +46,8 @@ from device.exchange.collect import reason_of
 from device.exchange.place import Entry, Missing, Place, TooLarge, open_place
 from device.locks import one_at_a_time
 from device.second_look import open_doubts
-from device.store import add_event, exclusive, open_store
+from device.store import exclusive, open_store
+from device.trail import add_event
 from trainer.keys import signers
 from trainer.open_batch import BatchRefused, open_batch, rows_of
 

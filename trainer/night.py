@@ -21,7 +21,8 @@ from device.durable import write_durably
 from device.exchange.place import open_place
 from device.locks import one_at_a_time
 from device.second_look import Doubt, add_doubts
-from device.store import add_event, exclusive, open_store
+from device.store import exclusive, open_store
+from device.trail import add_event
 from device.verdict import Judged as Opinion
 from device.verdict import judge as judge_patches
 from trainer.checks import Finding, doubts, suspicious

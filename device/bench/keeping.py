@@ -24,7 +24,7 @@ from device.alike import fingerprint
 from device.bench.loop import new_device
 from device.bench.row import NO_AIM, Inputs, Row, bare, pairs, repeated, row_of, timed
 from device.keeper import Keeper, KeptFrame, KeptPatch
-from device.store import encode_png
+from device.pictures import encode_png
 
 PATCHES, PATCHES_QUICK = 1000, 60
 WHOLE = Region(x=0, y=0, width=200, height=200)

@@ -17,8 +17,9 @@ from device.asking import Asker
 from device.bench.loop import new_device
 from device.bench.row import Inputs, Row, affinity, bare, pairs, repeated, row_of, timed
 from device.model import Model
+from device.models_in_use import in_force
 from device.patches import Cutter
-from device.store import in_force, open_store
+from device.store import open_store
 from device.verdict import frame_verdict, judge
 
 PATCHES, PATCHES_QUICK = 3000, 120

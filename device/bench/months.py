@@ -18,9 +18,12 @@ from sqlite_utils import Database
 
 from config.settings import Settings
 from device.activation import activate
+from device.cycles import start_cycle
 from device.day import HOUR_NS, MINUTE_NS
 from device.kls import LEAST_BIN, MOST_BIN
-from device.store import begin_lot, in_force, open_store, start_cycle
+from device.models_in_use import in_force
+from device.store import open_store
+from device.trail import begin_lot
 
 FORM = 1
 """To be counted up where what is written here changes: stores made before are made anew."""

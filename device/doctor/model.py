@@ -10,7 +10,8 @@ from device.activation import check_recipe, model_path
 from device.doctor.database import reading
 from device.doctor.finding import Box, Finding
 from device.model import load_model
-from device.store import STORE_FILE, in_force
+from device.models_in_use import in_force
+from device.store import STORE_FILE
 
 AGAIN = "go back to another one: millsight device models, millsight device rollback"
 

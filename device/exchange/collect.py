@@ -20,7 +20,8 @@ from device.exchange.batch import (
     create,
     insert_statement,
 )
-from device.store import get_state, set_state, without_passwords
+from device.store import get_state, set_state
+from device.trail import without_passwords
 
 MOST_ROWS = 1000
 """Most answers, and most random draws without one, in a batch: some 60 MB of pictures."""

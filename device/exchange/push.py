@@ -32,7 +32,8 @@ from device.exchange.collect import Marks, collect, marks, set_marks
 from device.exchange.place import Missing, Place, TooLarge, open_place
 from device.locks import one_at_a_time
 from device.second_look import Doubt, add_doubts
-from device.store import add_event, exclusive, open_store
+from device.store import exclusive, open_store
+from device.trail import add_event
 
 
 class Pushed(NamedTuple):

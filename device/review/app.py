@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from config.errors import UserError
 from config.settings import Settings
+from device.models_in_use import classes_in_use
 from device.review import changes, live, lot, lots, models, night, plates, today
 from device.review.desk import Desk
 from device.review.gate import Gate
@@ -26,7 +27,6 @@ from device.review.pages import frame_jpeg, patch_png
 from device.review.people_pages import NetworkPassword, Secrets, people_routes, pin_routes
 from device.review.shell import FOLDER, Shell
 from device.review.texts import languages, texts
-from device.store import classes_in_use
 
 
 def make_app(settings: Settings, host: str = "127.0.0.1") -> ASGIApp:

@@ -17,11 +17,12 @@ from device.clock_watch import clock_is_doubtful
 from device.disk import missing_disk
 from device.drift_log import alarms
 from device.live import LiveState, live_path, read_frame, read_live
+from device.models_in_use import in_force
 from device.parts import recipe_in_force
 from device.review.alerts import free_space_mb
 from device.review.desk import Desk
 from device.review.shell import Shell
-from device.store import get_state, in_force
+from device.store import get_state
 
 LOOK_EVERY_S = 0.25
 FACTS_EVERY_S = 3.0

@@ -12,9 +12,11 @@ from sqlite_utils import Database
 from config.errors import UserError
 from config.recipes import Under
 from device.activation import model_path
+from device.answers import Question
 from device.inspect_images import draw_heat
 from device.model import Model, load_model
-from device.store import Question, classes_in_use, decode_png, in_force
+from device.models_in_use import classes_in_use, in_force
+from device.pictures import decode_png
 
 GUESSES = 3
 HEAT_SIZE = 400

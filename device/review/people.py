@@ -16,7 +16,8 @@ from sqlite_utils import Database
 
 from config.settings import Review
 from device.clock import stamp
-from device.store import add_action, exclusive
+from device.store import exclusive
+from device.trail import add_action
 
 PIN = re.compile(r"[0-9]{4,8}")
 SHORTEST_PASSWORD = 10

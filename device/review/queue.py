@@ -9,17 +9,9 @@ from typing import Literal
 
 from sqlite_utils import Database
 
+from device.answers import UNDONE, Question, Quotas, add_answer, is_labelled, last_question, waiting
 from device.clock import Stamp, stamp
-from device.store import (
-    UNDONE,
-    Question,
-    Quotas,
-    add_answer,
-    exclusive,
-    is_labelled,
-    last_question,
-    waiting,
-)
+from device.store import exclusive
 
 LEASE_S = 60.0
 """How long a question stays with a page that is not heard of, in seconds."""

@@ -28,7 +28,7 @@ from device import last_good
 from device.review.app import style_routes
 from device.review.guard import Guard, checked_form
 from device.review.shell import Shell
-from device.store import without_passwords
+from device.trail import without_passwords
 
 LOOK_EVERY_S = 0.5
 MOST_LINES = 2

@@ -14,6 +14,7 @@ from config.recipes import Recipes, Under
 from device import day
 from device.drift_log import alarms
 from device.estimate import accuracy
+from device.models_in_use import in_force
 from device.plate_log import count_plates
 from device.review.cards import (
     Card,
@@ -38,7 +39,6 @@ from device.review.shell import Shell
 from device.review.texts import class_word, texts
 from device.review.view import Cell, View, paged, read_view
 from device.shifts import labels_in_shift
-from device.store import in_force
 
 
 def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from sqlite_utils import Database
 
-from device.store import add_event, get_state, set_state
+from device.store import get_state, set_state
+from device.trail import add_event
 
 _TAKEN = "update taken"
 _SAID = "update said"

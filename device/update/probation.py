@@ -22,7 +22,9 @@ from config.errors import UserError
 from config.settings import Settings, Update
 from device.activation import model_path
 from device.model import load_model
-from device.store import add_event, exclusive, in_force, record_activation, refuse
+from device.models_in_use import in_force, record_activation, refuse
+from device.store import exclusive
+from device.trail import add_event
 
 LEAST_FRAMES = 50
 """Frames from which something can be said."""

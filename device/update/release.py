@@ -21,7 +21,7 @@ from config.errors import UserError
 from config.settings import Name
 from device.model import Model
 from device.patches import Patches
-from device.store import decode_png, encode_png
+from device.pictures import decode_png, encode_png
 from device.verdict import judge
 
 LARGEST_CHANNEL = 1_000_000

@@ -13,7 +13,8 @@ from device.durable import write_durably
 from device.exchange.place import Place, Unreachable
 from device.locks import one_at_a_time
 from device.model import LARGEST_BYTES, Model, load_model, load_model_bytes
-from device.store import add_event, in_force, refuse, why_refused
+from device.models_in_use import in_force, refuse, why_refused
+from device.trail import add_event
 from device.update.client import Client, Refused
 from device.update.memory import last_taken, note_content, note_refusal, note_taken
 from device.update.probation import begin_probation, running_probation

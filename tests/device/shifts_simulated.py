@@ -15,12 +15,14 @@ from sqlite_utils import Database
 
 from config.recipes import Recipes
 from config.settings import Asking, Device, Recipe, Region, Settings
+from device.answers import add_answer, waiting
 from device.asking import Asker
 from device.estimate import Accuracy, accuracy
 from device.keeper import KeptPatch
 from device.kls import Baselines, fit_baselines, kls, predicted_classes, score_bins
+from device.models_in_use import in_force, record_activation
 from device.statistics import Interval, clopper_pearson
-from device.store import add_answer, in_force, open_store, record_activation, waiting
+from device.store import open_store
 
 CLASSES = ["clean", "patch", "pitted_surface", "scratch"]
 SHARES = [0.7, 0.15, 0.1, 0.05]

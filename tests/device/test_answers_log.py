@@ -7,8 +7,9 @@ import pytest
 
 from config.settings import Settings
 from device import answers_log
+from device.answers import add_label
 from device.answers_log import FILE, logged_answers, put_back_answers, trim_log
-from device.store import STORE_FILE, add_label, open_store
+from device.store import STORE_FILE, open_store
 from device.tidy import tidy
 from tests.filled import answer, device_settings, fill, rows
 

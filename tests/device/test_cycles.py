@@ -7,9 +7,9 @@ import pytest
 from sqlite_utils import Database
 
 from device.clock import stamp
-from device.cycles import DAY_NS, begin_day
+from device.cycles import DAY_NS, begin_day, start_cycle
 from device.shifts import shift_at
-from device.store import open_store, start_cycle
+from device.store import open_store
 
 NOON = shift_at(["12:00"], stamp().wall_ns).begin_ns
 

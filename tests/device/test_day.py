@@ -23,8 +23,10 @@ from device.day import (
     verdicts,
 )
 from device.kls import LEAST_BIN, MOST_BIN, bin_edge
+from device.models_in_use import record_activation
 from device.shifts import Shift
-from device.store import begin_lot, open_store, record_activation
+from device.store import open_store
+from device.trail import begin_lot
 
 BEGIN = 1_800_000_000 // 3600 * 3600 * 10**9
 SHIFT = Shift(BEGIN, BEGIN + 8 * HOUR_NS)

@@ -12,6 +12,7 @@ from sqlite_utils import Database
 
 from config.document import to_toml
 from config.settings import Device, Recipe, Settings
+from device.answers import CANT_TELL, CLASS, SOMETHING_NEW
 from device.estimate import (
     Accuracy,
     Answered,
@@ -21,8 +22,9 @@ from device.estimate import (
     share_right,
     weighted_share,
 )
+from device.models_in_use import record_activation
 from device.statistics import clopper_pearson
-from device.store import CANT_TELL, CLASS, SOMETHING_NEW, open_store, record_activation
+from device.store import open_store
 from tests.device.shifts_simulated import Conditions, Outcome, many_shifts
 
 MODEL, OTHER = "m" * 64, "o" * 64

@@ -9,7 +9,8 @@ from config.recipes import Under
 from config.settings import Settings
 from device.activation import activate, go_back, model_path
 from device.history import count_models, find_model, models, predecessor
-from device.store import in_force, open_store
+from device.models_in_use import in_force
+from device.store import open_store
 from millsight import app
 from tests.device.conftest import MakeModel
 

@@ -16,7 +16,8 @@ from camera.milled_steel import CLASSES
 from config.document import to_toml
 from config.settings import Asking, Camera, Device, Recipe, Settings, Vmc220Source
 from device.activation import activate
-from device.store import STORE_FILE, decode_png, open_store
+from device.pictures import decode_png
+from device.store import STORE_FILE, open_store
 from tests.device.conftest import MakeModel
 
 

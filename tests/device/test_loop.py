@@ -16,23 +16,17 @@ from config.errors import UserError
 from config.recipes import Recipes
 from config.settings import PATCH_SIZE, Quality, Region, Settings
 from device.activation import activate, model_path
+from device.answers import add_label, flags_of_cycle, labelled_patches, waiting
+from device.cycles import start_cycle
 from device.kls import score_bins
 from device.loop import FrameResult, InspectionLoop
 from device.model import load_model
+from device.models_in_use import in_force
 from device.patches import patch_id
+from device.pictures import decode_png
 from device.selection import pool_top_k
-from device.store import (
-    add_label,
-    begin_lot,
-    decode_png,
-    explain_errors,
-    flags_of_cycle,
-    in_force,
-    labelled_patches,
-    open_store,
-    start_cycle,
-    waiting,
-)
+from device.store import explain_errors, open_store
+from device.trail import begin_lot
 from device.verdict import judge
 from tests.device.conftest import MakeModel
 

@@ -8,7 +8,8 @@ from sqlite_utils import Database
 
 from device import lots
 from device.day import MINUTE_NS
-from device.store import add_action, begin_lot, open_store
+from device.store import open_store
+from device.trail import add_action, begin_lot
 
 MINUTE = 30_000_000
 MODEL = "m" * 64

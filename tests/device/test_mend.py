@@ -12,19 +12,14 @@ import pytest
 from camera.source import Event, Frame
 from config.errors import UserError
 from config.settings import Backup, Settings
+from device.answers import add_label
 from device.backup import back_up, copies, restore
 from device.locks import one_at_a_time
 from device.loop import InspectionLoop
 from device.mend import mend
 from device.mend_model import is_whole
-from device.store import (
-    STORE_FILE,
-    add_label,
-    get_state,
-    in_force,
-    open_store,
-    staying_the_store,
-)
+from device.models_in_use import in_force
+from device.store import STORE_FILE, get_state, open_store, staying_the_store
 from device.swap_store import LOCK, NOTE, is_mending, put_in_place
 from device.tidy import tidy
 from tests.device.conftest import MakeModel, device_in, model_file

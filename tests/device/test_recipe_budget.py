@@ -8,9 +8,11 @@ from sqlite_utils import Database
 
 from config.recipes import load_recipes
 from config.settings import Settings
+from device.answers import add_answer, waiting
 from device.clock import stamp
+from device.cycles import start_cycle
 from device.recipe_budget import recipes_spent
-from device.store import add_answer, open_store, start_cycle, waiting
+from device.store import open_store
 
 CLASSES = 'classes = ["clean", "patch", "pitted_surface", "scratch"]\n'
 

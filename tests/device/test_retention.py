@@ -8,12 +8,14 @@ import pytest
 
 from config.errors import UserError
 from config.settings import Keeping, KeepRule, Settings
+from device.answers import add_label, waiting
 from device.clock import Stamp, stamp
 from device.clock_watch import believe_clock, clock_is_doubtful, follow_clock
+from device.cycles import start_cycle
 from device.exchange.push import push
 from device.old_rows import remove_old_models, remove_old_rows
 from device.retention import Scope, keep_in_bounds, remove, shrink, used_bytes
-from device.store import add_label, get_state, open_store, set_state, start_cycle, waiting
+from device.store import get_state, open_store, set_state
 from device.tidy import tidy
 from tests.device.conftest import MakeModel, device_in, model_file
 from tests.device.test_loop import change, run, use_model

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
+from device.answers import labelled_patches, waiting
 from device.clock import stamp
+from device.models_in_use import in_force
 from device.schema import migrations
-from device.store import STORE_FILE, in_force, labelled_patches, open_store, waiting
+from device.store import STORE_FILE, open_store
 
 
 @pytest.fixture

@@ -13,11 +13,13 @@ from config.errors import UserError
 from config.recipes import Under
 from config.settings import FolderSource, Recipe, Settings
 from device.activation import activate, check_recipe
+from device.answers import add_answer, is_labelled, waiting
 from device.exchange.may_go import patches_that_may_go
 from device.loop import InspectionLoop
+from device.models_in_use import classes_in_use
 from device.review import queue
 from device.second_look import Doubt, add_doubts, is_doubted
-from device.store import add_answer, classes_in_use, is_labelled, open_store, waiting
+from device.store import open_store
 from tests.device.conftest import MakeModel, metadata, wider_model
 from tests.trainer.night_site import plates as make_plates
 from tests.trainer.night_site import store

@@ -23,8 +23,9 @@ from device.levelling import level
 from device.loop import InspectionLoop, Summary
 from device.model import Model, load_model, load_model_bytes, tiles
 from device.patches import Cutter, Shared
+from device.pictures import decode_png
 from device.recipe_book import RecipeBook
-from device.store import decode_png, open_store
+from device.store import open_store
 from device.verdict import judge
 from export.graph import build_onnx
 from tests.device.conftest import MakeModel, metadata

@@ -14,23 +14,14 @@ from config.errors import UserError
 from config.settings import Asking, Camera, OpencvSource, Settings
 from device import schema
 from device.activation import activate
+from device.answers import add_label, labelled_patches, waiting
 from device.clock import CLOCK_OK_FROM_NS, stamp
+from device.counters import add_counts
 from device.model import load_model
-from device.store import (
-    STORE_FILE,
-    add_counts,
-    add_label,
-    decode_png,
-    encode_png,
-    explain_errors,
-    get_state,
-    in_force,
-    labelled_patches,
-    open_store,
-    record_settings,
-    set_state,
-    waiting,
-)
+from device.models_in_use import in_force
+from device.pictures import decode_png, encode_png
+from device.store import STORE_FILE, explain_errors, get_state, open_store, set_state
+from device.trail import record_settings
 from tests.device.conftest import MakeModel
 
 

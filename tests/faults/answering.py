@@ -4,7 +4,8 @@ import sys
 import time
 from pathlib import Path
 
-from device.store import CLASS, add_answer, open_store, staying_the_store, waiting
+from device.answers import CLASS, add_answer, waiting
+from device.store import open_store, staying_the_store
 
 if __name__ == "__main__":
     data = Path(sys.argv[1])

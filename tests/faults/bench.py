@@ -39,9 +39,11 @@ from config.settings import (
     Settings,
 )
 from device.activation import activate
+from device.answers import add_label, waiting
 from device.backup import back_up
+from device.cycles import start_cycle
 from device.model import load_model
-from device.store import STORE_FILE, add_label, open_store, start_cycle, staying_the_store, waiting
+from device.store import STORE_FILE, open_store, staying_the_store
 from device.verdict import frame_verdict, judge
 from tests.device.conftest import model_file
 from tests.faults.plates import sample_plates

@@ -36,16 +36,10 @@ from config.settings import (
     Trainer,
 )
 from device.activation import activate
-from device.store import (
-    CLASS,
-    STORE_FILE,
-    add_answer,
-    encode_png,
-    get_state,
-    open_store,
-    start_cycle,
-    waiting,
-)
+from device.answers import CLASS, add_answer, waiting
+from device.cycles import start_cycle
+from device.pictures import encode_png
+from device.store import STORE_FILE, get_state, open_store
 from tests.device.conftest import model_file
 from tests.soak.run import Run
 from tests.soak.watch import Criterion, criteria_of, held, run_and_weigh, summary

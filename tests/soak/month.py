@@ -44,8 +44,10 @@ from config.settings import (
     Update,
     Vmc220Source,
 )
+from device.answers import truth_of
 from device.backup import copies
-from device.store import STORE_FILE, encode_png, truth_of
+from device.pictures import encode_png
+from device.store import STORE_FILE
 from tests.device.review.conftest import Client
 from tests.soak.calendar import Calendar
 from tests.soak.run import Run

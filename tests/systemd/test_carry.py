@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from device.schema import migrations as schema
-from device.store import STORE_FILE, add_event, open_store
+from device.store import STORE_FILE, open_store
+from device.trail import add_event
 from systemd.carry import backup, copies_of, fit, migrations
 
 KNOWN = {one.name for one in schema._migrations}

@@ -9,8 +9,9 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 from config.settings import Settings
+from device.answers import UNDONE, add_answer
 from device.exchange.push import push
-from device.store import UNDONE, add_answer, open_store
+from device.store import open_store
 from tests.filled import answer, device_settings, fill, last_answers, rows
 from tests.trainer.merge_site import dump
 from trainer.merge import merge

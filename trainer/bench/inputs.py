@@ -17,8 +17,9 @@ from config.settings import Recipe, Settings
 from device.activation import model_path
 from device.bench.row import Inputs
 from device.model import Model, load_model
+from device.models_in_use import in_force
 from device.patches import Patches, to_patch
-from device.store import STORE_FILE, in_force, open_store
+from device.store import STORE_FILE, open_store
 
 MOST_IMAGES = 2000
 SIMULATED, SIMULATED_QUICK = 600, 120

@@ -34,7 +34,9 @@ from device.clock import stamp
 from device.doctor import clock, disk, examine, units
 from device.doctor.finding import Box, Finding
 from device.loop import InspectionLoop
-from device.store import STORE_FILE, add_event, in_force, open_store
+from device.models_in_use import in_force
+from device.store import STORE_FILE, open_store
+from device.trail import add_event
 from tests.device.conftest import MakeModel
 from tests.servers import free_port
 

@@ -8,8 +8,9 @@ from sqlite_utils import Database
 from config.settings import Settings
 from device.clock import stamp
 from device.day import HOUR_NS, MINUTE_NS
+from device.models_in_use import in_force
 from device.shifts import last_shifts
-from device.store import begin_lot, in_force
+from device.trail import begin_lot
 
 PART, LOT = "4711-B <b>", "L-2026-118"
 

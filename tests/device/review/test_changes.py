@@ -9,7 +9,8 @@ import pytest
 from config.settings import Drift, Settings
 from device.drift import BINS, Block
 from device.drift_log import EndedBlock, add_block, alarms, reset
-from device.store import in_force, open_store
+from device.models_in_use import in_force
+from device.store import open_store
 from tests.device.review.conftest import serving
 
 

@@ -12,20 +12,19 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from config.errors import UserError
-from device.review import queue
-from device.review.queue import claim_next, renew, skip, undo
-from device.store import (
+from device.answers import (
     CANT_TELL,
     CLASS,
     SOMETHING_NEW,
     add_label,
-    exclusive,
     is_labelled,
     labelled_patches,
-    open_store,
-    start_cycle,
     waiting,
 )
+from device.cycles import start_cycle
+from device.review import queue
+from device.review.queue import claim_next, renew, skip, undo
+from device.store import exclusive, open_store
 from tests.device.review.conftest import HOLDER, OTHER, fill
 
 

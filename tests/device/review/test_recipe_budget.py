@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from config.settings import Settings
+from device.answers import add_answer
+from device.cycles import start_cycle
 from device.review.desk import Desk
 from device.review.messages import Message
-from device.store import add_answer, open_store, start_cycle
+from device.store import open_store
 from tests.device.review.conftest import HOLDER, copied
 from tests.device.test_recipe_budget import CLASSES, ask
 

@@ -26,10 +26,11 @@ from config.document import to_toml
 from config.errors import UserError
 from config.settings import Asking, Device, Recipe, Review, Settings
 from device.activation import activate
+from device.answers import add_label, waiting
 from device.review.desk import Desk
 from device.review.messages import TakeBack, Tap
 from device.second_look import Doubt, add_doubts
-from device.store import STORE_FILE, add_label, exclusive, open_store, waiting
+from device.store import STORE_FILE, exclusive, open_store
 from tests.device.conftest import wider_model
 from tests.device.review.conftest import HOLDER, OTHER, Client, Server, answers_in, fill, serving
 

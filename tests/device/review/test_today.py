@@ -16,11 +16,13 @@ from playwright.sync_api import Browser, Page
 
 from config.settings import Settings
 from device.day import HOUR_NS, MINUTE_NS
+from device.models_in_use import in_force
 from device.review.cards import moment
 from device.review.charts import Histogram, Size, cut, histograms, percent, wide
 from device.review.downloads import csv_lines, harmless
 from device.shifts import last_shifts
-from device.store import STORE_FILE, begin_lot, in_force, open_store
+from device.store import STORE_FILE, open_store
+from device.trail import begin_lot
 from tests.device.review.conftest import copied, serving
 from tests.device.review.glass import (
     arrive,

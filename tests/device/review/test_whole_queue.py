@@ -11,15 +11,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from camera.source import Event
 from config.settings import Asking, Camera, Device, FolderSource, Recipe, Review, Settings
 from device.activation import activate
+from device.answers import add_label, labelled_patches, truth_of, waiting
 from device.loop import InspectionLoop
-from device.store import (
-    add_label,
-    encode_png,
-    labelled_patches,
-    open_store,
-    truth_of,
-    waiting,
-)
+from device.pictures import encode_png
+from device.store import open_store
 from tests.device.review.conftest import LAUNCH, Server, answers_in, fill, serving
 from tests.device.review.glass import (
     PANELS,

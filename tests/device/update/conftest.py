@@ -17,7 +17,8 @@ from config.document import to_toml
 from config.load import load_settings
 from config.settings import Camera, Device, Recipe, Settings, Trainer, Update, Vmc220Source
 from device.model import load_model_bytes
-from device.store import in_force, open_store
+from device.models_in_use import in_force
+from device.store import open_store
 from device.update.client import role_of
 from device.update.release import (
     Channel,

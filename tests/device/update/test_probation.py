@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from camera.source import Event
 from config.settings import Settings, Update, Vmc220Source
 from device.loop import InspectionLoop
-from device.store import in_force, open_store
+from device.models_in_use import in_force
+from device.store import open_store
 from device.update.probation import (
     Behaviour,
     Judging,

@@ -12,7 +12,8 @@ from camera.source import Event
 from config.settings import Asking, FolderSource, Settings
 from device.activation import activate
 from device.loop import FrameResult, InspectionLoop
-from device.store import open_store, record_activation
+from device.models_in_use import record_activation
+from device.store import open_store
 from tests.device.conftest import model_file
 
 

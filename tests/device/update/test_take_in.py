@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from config.document import to_toml
 from config.load import load_settings
 from config.recipes import Under
-from device.store import in_force, open_store
+from device.models_in_use import in_force
+from device.store import open_store
 from device.update.client import pin_root
 from device.update.release import RollOut, place_in_roll_out
 from device.update.take_in import take_in
