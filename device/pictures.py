@@ -31,7 +31,7 @@ def decode_png(png: bytes, patch_id: str) -> NDArray[np.uint8]:
     Raises:
         UserError: it cannot be decoded.
     """
-    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE) if png else None
     if image is None:
         raise UserError(f"patch {patch_id}: its stored picture is damaged; restore a backup")
     return np.asarray(image, np.uint8)

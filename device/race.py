@@ -112,6 +112,7 @@ def stream_patches(db: Database, recipe: str, most: int = MOST_PATCHES) -> Patch
         "SELECT patches.png FROM flags JOIN patches ON patches.id = flags.patch_id "
         "JOIN frames ON frames.id = flags.frame_id "
         "WHERE flags.reason IN ('audit', 'cold-start') AND frames.recipe = ? "
+        "AND length(patches.png) > 0 "  # others went to make room
         "ORDER BY flags.id DESC LIMIT ?",
         [recipe, most],
     ).fetchall()

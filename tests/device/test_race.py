@@ -122,6 +122,9 @@ def test_the_stream_is_what_was_kept_by_chance_of_the_recipe(settings: Settings)
     db = open_store(settings.device.data)
     assert len(stream_patches(db, settings.recipe.name)) >= settings.asking.cold_start
     assert len(stream_patches(db, "another recipe")) == 0
+    before = len(stream_patches(db, settings.recipe.name, most=1000))
+    db.execute("UPDATE patches SET png = x'' WHERE id = (SELECT patch_id FROM flags LIMIT 1)")
+    assert len(stream_patches(db, settings.recipe.name, most=1000)) == before - 1
     db.close()
 
 
