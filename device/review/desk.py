@@ -109,7 +109,12 @@ class Desk:
     def _do(self, task: Callable[[Database], T]) -> T:
         try:
             self._follow_store()
-            result = task(self._db)
+            try:
+                result = task(self._db)
+            except sqlite3.IntegrityError:
+                # A question that is remembered went meanwhile, to make room: nothing was done.
+                self._waits_at = None
+                result = task(self._db)
             # An answer counts only where the store it went into is still the store: while a
             # damaged one is mended the page is told to come again with it.
             self._refuse_while_mending()

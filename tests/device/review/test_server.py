@@ -27,12 +27,22 @@ from config.errors import UserError
 from config.settings import Asking, Device, Recipe, Review, Settings
 from device.activation import activate
 from device.answers import add_label, waiting
+from device.retention import remove
 from device.review.desk import Desk
-from device.review.messages import TakeBack, Tap
+from device.review.messages import Message, TakeBack, Tap
 from device.second_look import Doubt, add_doubts
 from device.store import STORE_FILE, exclusive, open_store
 from tests.device.conftest import wider_model
-from tests.device.review.conftest import HOLDER, OTHER, Client, Server, answers_in, fill, serving
+from tests.device.review.conftest import (
+    HOLDER,
+    OTHER,
+    Client,
+    Server,
+    answers_in,
+    copied,
+    fill,
+    serving,
+)
 
 
 @pytest.fixture
@@ -325,6 +335,29 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "Address already in use; name another with --port" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_question_that_went_to_make_room_is_not_a_damaged_store(
+    asking: Settings, tmp_path: Path
+) -> None:
+    settings = copied(asking, tmp_path / "copy")
+    desk, other = Desk(settings), open_store(settings.device.data)
+    first = Message(holder=HOLDER, have=[])
+
+    def ask(db: Database, holder: str) -> list[str]:
+        with exclusive(db):
+            state = desk.state(db, first.model_copy(update={"holder": holder}), [], "Anna")
+        return [question["patch"] for question in state["questions"]]
+
+    had = asyncio.run(desk.work(lambda db: ask(db, HOLDER)))
+    next_ones = [q.patch_id for q in desk._waits if q.patch_id not in had]
+    went = next_ones[::2]
+    assert remove(other, went).unlabelled == len(went)
+    given = asyncio.run(desk.work(lambda db: ask(db, OTHER)))
+    assert len(given) == 2
+    assert not set(given) & set(went)
+    desk.close()
+    other.close()
 
 
 def test_free_memory_is_given_back_now_and_then(
