@@ -79,6 +79,8 @@ class Arm:
         }
         for part in {"paper", "training", "consistency", "guard"} - used[self.recipe]:
             del own[part]
+        if "training" in own:
+            del own["training"]["levelled"]  # images of data sets never are
         return dict(json.loads(json.dumps(own)))
 
 

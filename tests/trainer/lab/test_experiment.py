@@ -17,7 +17,7 @@ from trainer.lab import beyond, experiments, reports
 from trainer.lab.arms import Arm
 from trainer.lab.cache import arm_file, load_arm, save_arm
 from trainer.lab.cli import experiment, parse_seeds
-from trainer.lab.experiments import EXPERIMENTS, Experiment, find
+from trainer.lab.experiments import EVERYTHING, EXPERIMENTS, Experiment, find
 from trainer.lab.grid import TRAININGS
 from trainer.lab.learners import PaperRecipe
 from trainer.lab.protocol import LabData, lab_data, load_folder
@@ -30,6 +30,7 @@ from trainer.lab.written import footer
 from trainer.memory import Memory
 from trainer.training import Progress, Training
 
+ROOT = Path(__file__).parents[3]
 SHORT = Training(fewest_steps=2, most_steps=2, batch=4)
 ARMS = {
     "KLS": Arm("best", schedule="best", training=SHORT),
@@ -153,6 +154,16 @@ def test_results_of_other_images_or_settings_are_not_taken(
     arm_file(tmp_path, data, arm, 0).write_text("{}")
     with pytest.raises(UserError, match="not a result"):
         load_arm(tmp_path, data, arm, 0)
+
+
+def test_finished_arms_of_the_repository_are_those_of_the_experiments() -> None:
+    """Else a change of the settings would quietly ask for hours of runs again."""
+    arms = {arm.name: arm for name in EVERYTHING for _, arm in EXPERIMENTS[name].jobs}
+    files = sorted((ROOT / "docs/results/lab/arms").glob("*/*.json"))
+    assert len(files) > 70
+    for file in files:
+        told = json.loads(file.read_text())
+        assert told["settings"] == arms[told["arm"]].settings(), file.name
 
 
 def test_every_round_of_the_shorter_arm_is_that_of_the_longer(two_classes: LabData) -> None:
