@@ -94,7 +94,7 @@ def test_a_dead_start_is_made_anew(
 ) -> None:
     made: list[GlobalPoolingNet] = []
 
-    def broken_first(kind: str, classes: int, dropout: float) -> GlobalPoolingNet:
+    def broken_first(kind: str, classes: int, dropout: float, **_: bool) -> GlobalPoolingNet:
         network = GlobalPoolingNet("gapc", classes, dropout)
         if not made:
             for parameter in network.base.parameters():

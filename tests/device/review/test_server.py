@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from pathlib import Path
@@ -337,6 +338,11 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
+def at_desk(desk: Desk, task: Callable[[Database], Any]) -> Any:
+    """What `Desk.work` does, without an event loop: a browser's may run already."""
+    return desk._thread.submit(desk._do, task).result()
+
+
 def test_a_question_that_went_to_make_room_is_not_a_damaged_store(
     asking: Settings, tmp_path: Path
 ) -> None:
@@ -349,11 +355,11 @@ def test_a_question_that_went_to_make_room_is_not_a_damaged_store(
             state = desk.state(db, first.model_copy(update={"holder": holder}), [], "Anna")
         return [question["patch"] for question in state["questions"]]
 
-    had = asyncio.run(desk.work(lambda db: ask(db, HOLDER)))
+    had = at_desk(desk, lambda db: ask(db, HOLDER))
     next_ones = [q.patch_id for q in desk._waits if q.patch_id not in had]
     went = [q for q in next_ones[::2] if remove(other, [q]).unlabelled]
     assert went
-    given = asyncio.run(desk.work(lambda db: ask(db, OTHER)))
+    given = at_desk(desk, lambda db: ask(db, OTHER))
     assert len(given) == 2
     assert not set(given) & set(went)
     desk.close()
@@ -371,7 +377,7 @@ def test_free_memory_is_given_back_now_and_then(
     for every_s, times in ((600.0, 0), (0.0, 2), (600.0, 2)):
         monkeypatch.setattr("device.review.desk.GIVE_BACK_S", every_s)
         for _ in range(2):
-            asyncio.run(desk.work(lambda db: db.table_names()))
+            at_desk(desk, lambda db: db.table_names())
         assert len(gave) == times
     desk.close()
 
