@@ -81,12 +81,12 @@ class Recipe(Section):
     grid_overlap_px: int = Field(default=0, ge=0, le=PATCH_SIZE - 20)
     """Overlap of neighbouring patches of the grid, in pixels."""
     shared_maps: bool = False
-    """Whether overlapping patches of the grid are judged on feature maps that they share: about
-    2.5 times as fast at half an overlap. The overlap must be 8, 40, 72, 104, 136 or 168. Frames
+    """Whether overlapping patches of the grid are judged on feature maps that they share: 2.3
+    times as fast at half an overlap. The overlap must be 8, 40, 72, 104, 136 or 168. Frames
     are then levelled (light and contrast made alike everywhere), and pictures are kept, shown and
     learnt from as levelled; those of a golden set must be such, too (`millsight trainer golden`
-    takes them from the store). It takes about 100 MB more memory, and cannot be switched once
-    pictures are kept by the recipe."""
+    takes them from the store). It takes more memory, 120 MB for frames of 1280 × 1024, and
+    cannot be switched once pictures are kept by the recipe."""
     frame_width_px: int = Field(default=0, ge=0, le=16384)
     """Width a frame must have, in pixels; frames of another size get no verdict. 0: any."""
     frame_height_px: int = Field(default=0, ge=0, le=16384)

@@ -8,15 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from config.settings import MAP_STEP
-
 GREY = 128
 """The grey value of what is as bright as its surroundings."""
 CONTRAST = 32
 """Grey values for a standard deviation of the surroundings: four of them fit in, either way."""
 EPSILON = 1.0
 """Added to the variance: a flat surface must not become amplified noise."""
-BLOCK = MAP_STEP // 2
+BLOCK = 16
 """Surroundings are summed up from blocks of so many pixels a side, for speed."""
 AROUND = 13
 """Blocks a side of the surroundings: 208 pixels, about a patch."""

@@ -41,7 +41,7 @@ become amplified noise."""
 
 TILE = 1536
 """Side of the largest part of a frame that is judged at once, in pixels. It bounds memory, which a
-frame of 1280 × 1024 raises by 110 MB."""
+frame of 1280 × 1024 raises by 110 to 120 MB."""
 
 
 class ModelMetadata(BaseModel):

@@ -83,7 +83,12 @@ def _judged_few(model: Model, log_p: NDArray[np.float32]) -> Judged | None:
         predicted.append(c)
         scores.append(score)
         unsure.append(threshold is None or not score <= threshold)
-    return Judged(log_p, np.array(predicted), np.array(scores), np.array(unsure))
+    return Judged(
+        log_p,
+        np.array(predicted, np.int64),
+        np.array(scores, np.float64),
+        np.array(unsure, np.bool_),
+    )
 
 
 def frame_verdict(

@@ -159,6 +159,7 @@ class _Collector:
         newest = self.db.execute("SELECT coalesce(max(id), 0) FROM flags").fetchone()[0]
         rows = self.db.execute(
             "SELECT * FROM flags WHERE id > ? AND (reason = 'audit' OR patch_id IN "
+            # A picture that went to make room is with the trainer, with all its answers.
             "(SELECT patch_id FROM labels)) AND patch_id NOT IN "
             "(SELECT patch_id FROM pictures_gone) ORDER BY id LIMIT ?",
             [self.begin.flags, MOST_ROWS],

@@ -112,7 +112,8 @@ class Desk:
             try:
                 result = task(self._db)
             except sqlite3.IntegrityError:
-                # A question that is remembered went meanwhile, to make room: nothing was done.
+                # A question that is remembered went meanwhile, to make room.
+                self._db.conn.rollback()
                 self._waits_at = None
                 result = task(self._db)
             # An answer counts only where the store it went into is still the store: while a

@@ -135,6 +135,7 @@ def test_a_picture_that_came_again_goes_again(
     assert not came & gone
     assert shrink(db, filled, Scope(), lambda: False).labelled == len(came & set(patches))
     assert not pictures(filled) & set(patches)
+    assert not push(filled).left_out  # flags of pictures that the trainer has are no failure
     db.execute("UPDATE patches SET png = x'00' WHERE id = ?", [patches[0]])  # of older versions
     assert shrink(db, filled, Scope(), lambda: False).labelled == 1
     db.close()

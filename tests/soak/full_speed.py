@@ -286,6 +286,8 @@ class Soak(Run):
                       f"at most {MOST_FILE} × the budget", within),
             Criterion("the same in the two halves, MB", f"{first}, {second}",
                       f"at most {MOST_FILE_GROWTH} × as large", second <= MOST_FILE_GROWTH * first),
+            Criterion("merges, with the one at the end", len(self.samples["merge"]), "at least 2",
+                      len(self.samples["merge"]) >= 2),
             Criterion("restarts", len(self.restarts), "0", not self.restarts),
             Criterion("pages and commands that failed", len(self.refused), "0", not self.refused),
             Criterion("answers at the trainer", f"{len(there)} for {len(self.acknowledged)}",
