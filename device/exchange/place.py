@@ -70,7 +70,7 @@ class Place(Protocol):
         """
 
     def list(self, prefix: str) -> list[Entry]:
-        """All objects below a folder of names (`labels/box`; "": all), sorted by name."""
+        """All objects below a folder of names (`labels/box`; "": all), each name once, sorted."""
 
     def size(self, name: str) -> int | None:
         """The bytes of an object; None: there is none."""

@@ -94,7 +94,9 @@ class S3Place:
                 for page in pages
                 for meta in page
             ]
-        return sorted(found)
+        # A server that took several uploads of a name at once may list it twice ever after.
+        newest = {entry.name: entry for entry in sorted(found, key=lambda entry: entry.modified)}
+        return sorted(newest.values())
 
     def size(self, name: str) -> int | None:
         """The bytes of an object; None: there is none."""
