@@ -18,10 +18,9 @@ from camera.quality import QualityGate
 from camera.source import Event, Report, Source
 from config.errors import UserError
 from config.settings import Settings
-from device.counters import Counted, Scored
 from device.disk import missing_disk, need_disk
 from device.housekeeper import Housekeeper
-from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
+from device.keeper import Keeper, KeptFrame, KeptPatch
 from device.kls import score_bins
 from device.live import LiveWriter
 from device.live import Shown as LiveShown
@@ -31,11 +30,12 @@ from device.model import Model
 from device.notify import ServiceManager
 from device.patches import Cut, patch_id
 from device.plate import PlateMaps, Shown, plate_of
+from device.rate_limit import RateLimit
 from device.recipe_book import Loaded, RecipeBook
 from device.store import STORE_FILE, explain_errors, get_state, open_store
 from device.swap_store import identity_of, is_mending
+from device.tally import Tally
 from device.trail import record_settings
-from device.update.probation import Judging
 from device.verdict import Verdict, frame_verdict, judge
 
 if TYPE_CHECKING:
@@ -83,31 +83,10 @@ class FrameResult:
     verdict_class: str | None
 
 
-class RateLimit:
-    """Allows so many a minute, up to ten seconds' worth of them at once."""
-
-    def __init__(self, per_minute: int) -> None:
-        self._per_minute = per_minute
-        self._room = self._most = max(1.0, per_minute / 6)
-        self._last_ns = 0
-
-    def allows(self, monotonic_ns: int) -> bool:
-        """Whether one more may be had at this moment."""
-        if not self._per_minute:
-            return False
-        gained = (monotonic_ns - self._last_ns) * self._per_minute / 60e9
-        self._room = min(self._most, self._room + gained)
-        self._last_ns = monotonic_ns
-        if self._room < 1:
-            return False
-        self._room -= 1
-        return True
-
-
 class InspectionLoop:
     """Judges the frames of a source until it ends or `stop` is called.
 
-    It owns the counters; a `RecipeBook` holds recipes, models and questions, a `Keeper` thread
+    A `Tally` counts; a `RecipeBook` holds recipes, models and questions, a `Keeper` thread
     writes. A new model, cycle or recipe is taken up between two frames. Where a machine triggers,
     a `PartWork` gathers the frames of each part into its one answer.
     """
@@ -146,13 +125,10 @@ class InspectionLoop:
             None if self._parts is None else self._parts.machine,
         )
         self._recipe = settings.recipe.name
-        self._counts: Counter[Counted] = Counter()
-        self._scores: Counter[Scored] = Counter()
+        self._tally = Tally()
         self._defects = RateLimit(settings.keeping.defects_per_minute)
         self._wrong_sizes: set[tuple[str, tuple[int, ...]]] = set()
-        self._judging: dict[tuple[str, str], Judging] = {}
         self._plates = PlateMaps()
-        self._handed_over = time.monotonic()
         self._unclean: Event | None = None
         self._said = ""
         """What was last wrong with the store."""
@@ -279,7 +255,7 @@ class InspectionLoop:
     def _follow(self, *, first: bool = False) -> None:
         """Take up the recipe, model and cycle that files and store say are in force."""
         for one in self._book.all():
-            self._gather_scores(one)  # of the model and part until now
+            self._tally.gather_scores(one)  # of the model and part until now
         try:
             self._follow_store()
             changed = self._book.follow(self._db)
@@ -329,7 +305,7 @@ class InspectionLoop:
             shared = [cut.shared for cut in cuts if cut is not None and cut.shared is not None]
             judged = judge(model, good, maps=scanned, shared=shared)
             judged_ns = time.monotonic_ns()
-            judging = self._judging_of(one, model)
+            judging = self._tally.judging_of(one, model)
             judging.seconds += time.perf_counter() - began
             judging.patches += len(judged.predicted)
             # Python's own numbers: for the few patches of a frame they are faster than arrays.
@@ -354,7 +330,7 @@ class InspectionLoop:
                 continue
             part = slice(stop, stop := stop + len(cut.regions))
             verdict, index = frame_verdict(predicted[part], unsure[part], model.passes)
-            noted = self._judging_of(one, model)
+            noted = self._tally.judging_of(one, model)
             noted.frames += 1
             noted.unsure += verdict == "unsure"
             name = model.metadata.classes[index] if index >= 0 else None
@@ -476,7 +452,7 @@ class InspectionLoop:
         what = (verdict or "fault", fault or name or "")
         if self._parts is not None:  # first of all: somebody waits for it
             self._parts.take(captured, *what, index, judged=one.model is not None, steps=steps)
-        self._counts[minute, model_id, one.name, *what, *self._part_of(captured, one)] += 1
+        self._tally.frames[minute, model_id, one.name, *what, *self._part_of(captured, one)] += 1
         self.summary.frames += 1
         self.summary.verdicts[what[0]] += 1
         if verdict is None:
@@ -487,27 +463,9 @@ class InspectionLoop:
         if self._on_frame is not None:
             self._on_frame(FrameResult(captured, verdict, fault or name))
 
-    def _judging_of(self, one: Loaded, model: Model) -> Judging:
-        """What was judged by a recipe with a model since the counts were handed over."""
-        key = one.key, model.id
-        if key not in self._judging:
-            self._judging[key] = Judging(*key)
-        return self._judging[key]
-
-    def _gather_scores(self, one: Loaded) -> None:
-        """Put the scores counted so far down to the present hour, model and part."""
-        if one.model is None or not one.bins:
-            return
-        hour = time.time_ns() // 3_600_000_000_000
-        classes = one.model.metadata.classes
-        for (c, number), patches in one.bins.items():
-            self._scores[hour, one.model.id, classes[c], one.now.part, number] += patches
-            self._judging_of(one, one.model).mix[classes[c]] += patches
-        one.bins.clear()
-
     def _hand_over_counts(self, activity: str) -> None:
         for one in self._book.all():
-            self._gather_scores(one)
+            self._tally.gather_scores(one)
         summary = self.summary
         summary.dropped = self._capture.dropped
         state = {
@@ -520,14 +478,7 @@ class InspectionLoop:
             "recipe": self._recipe,
             "wall_ns": time.time_ns(),
         }
-        # Else count on until the disk has room.
-        now = time.monotonic()
-        judged = list(self._judging.values())
-        for judging in judged:
-            judging.elapsed += now - self._handed_over
-        if self._keeper.put(Counts(self._counts, self._scores, state, judged)):
-            self._counts, self._scores, self._judging = Counter(), Counter(), {}
-        self._handed_over = now
+        self._tally.hand_over(self._keeper.put, state)
 
     def _say(self, event: Event) -> None:
         """Report what happened, also on the live page."""

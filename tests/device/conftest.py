@@ -137,12 +137,12 @@ def settings(tmp_path: Path, plate_folder: Path) -> Settings:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 24 MB with 21 MB of ballast to remove; mounting it needs root."""
+    """A disk of 64 MB with 61 MB of ballast to remove; mounting it needs root."""
     folder = tmp_path / "small"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small disk needs root")
-    (folder / "ballast").write_bytes(bytes(21 * 1024 * 1024))
+    (folder / "ballast").write_bytes(bytes(61 * 1024 * 1024))
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
