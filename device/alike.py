@@ -69,6 +69,15 @@ class Seen:
         self._coarse[count] = coarse(self._prints[count])
         self._ids.append(patch_id)
 
+    def forget(self, patch_id: str) -> None:
+        """A patch stands for nothing any more; nothing happens where it never did."""
+        if patch_id not in self._ids:
+            return
+        i = self._ids.index(patch_id)
+        del self._ids[i]
+        for prints in (self._prints, self._coarse):
+            prints[i:-1] = prints[i + 1 :]
+
     def find(self, print_: bytes) -> str | None:
         """The patch that a fingerprint is near-identical to, the most alike one; else None."""
         one = standardised(print_)

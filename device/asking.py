@@ -133,6 +133,16 @@ class Asker:
             )
         return kept
 
+    def forget(self, kept: Sequence[KeptPatch]) -> None:
+        """These could not be kept: they take up no place, and are asked about when seen again."""
+        for patch in kept:
+            self._asked.discard(patch.id)
+            self._seen.forget(patch.id)
+            self._uncertain.forget(patch.id)
+            self._cold.forget(patch.id)
+            if patch.alike is not None:
+                self._copies[patch.alike] -= 1
+
     def _has_room(self, alike: str) -> bool:
         """Whether one more near-identical patch is kept beside this one; it is counted."""
         self._copies[alike] += 1

@@ -194,6 +194,9 @@ class Keeper:
         self._look_for_room()
         encoded = [self._encode(i) if isinstance(i, KeptFrame) else i for i in group]
         while (error := self._commit(encoded)) is not None:
+            if isinstance(error, sqlite3.IntegrityError):  # waiting mends nothing
+                self._store_what_fits(group, error)
+                return
             if is_damage(error):
                 self._report(Event("store", f"{error}; it is mended now, and judging goes on"))
             if not self.paused.is_set():
@@ -205,9 +208,7 @@ class Keeper:
                 self._report(Event("not-kept", text))
                 return
             self._closing.wait(RETRY_S if not is_damage(error) else 0.1)
-        if self.paused.is_set():
-            self.paused.clear()
-            self._report(Event("keeping", "the disk takes flagged patches again"))
+        self._resume()
         for event in self._said:
             self._report(event)
         if any(isinstance(item, Counts) for item in group):
@@ -217,6 +218,28 @@ class Keeper:
                 for patch in item.patches:
                     what = f"{patch.id} {patch.reason} {patch.predicted or '-'} {patch.score:.4f}"
                     self._report(Event("flagged", what))
+
+    def _store_what_fits(self, group: list[Item], error: Exception) -> None:
+        """Commit the items of a group alone; the one that the store refuses is given up."""
+        if len(group) > 1:
+            for item in group:
+                self._store([item])
+            return
+        item = group[0]
+        what = (
+            f"{len(item.patches)} flagged patches"
+            if isinstance(item, KeptFrame)
+            else f"what is called {type(item).__name__}"
+        )
+        text = f"{what} cannot be stored, now or later: {error}; this is a fault of the program"
+        self._report(Event("not-kept", text))
+        self._resume()
+
+    def _resume(self) -> None:
+        """Take everything again, where the disk took nothing."""
+        if self.paused.is_set():
+            self.paused.clear()
+            self._report(Event("keeping", "the disk takes flagged patches again"))
 
     def _look_for_room(self) -> None:
         """Stop taking pictures while the disk has too little room, or is not there."""
@@ -363,7 +386,8 @@ class Keeper:
             db.execute(
                 "INSERT OR IGNORE INTO flags (patch_id, frame_id, cycle, reason, predicted, score, "
                 "draw_probability, log_probabilities, alike, variant) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                # The one it is like may have gone, or have stayed in a store that was replaced.
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, (SELECT id FROM patches WHERE id = ?), ?)",
                 [
                     patch.id, frame_id, kept.cycle, patch.reason, patch.predicted, patch.score,
                     patch.draw_probability, None if log_p is None else json.dumps(log_p),

@@ -429,6 +429,7 @@ class InspectionLoop:
             self.summary.kept += len(patches)
         else:
             self.summary.not_kept += len(patches)
+            one.asker.forget(patches)
 
     def _part_of(self, captured: Captured, one: Loaded) -> tuple[str, str]:
         """Numbers of part and lot: as the machine named them, or else as they were begun."""

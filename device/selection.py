@@ -57,6 +57,13 @@ class StreamTopK(Generic[Key]):
             heapq.heapreplace(heap, entry)
         return True
 
+    def forget(self, key: Key) -> None:
+        """Give back the place of a patch; what it pushed out does not come back."""
+        for heap in self._heaps.values():
+            if any(entry[2] == key for entry in heap):
+                heap[:] = [entry for entry in heap if entry[2] != key]
+                heapq.heapify(heap)
+
     def selected(self) -> list[Key]:
         """Keys of all selected patches, by class, then by falling score."""
         return [

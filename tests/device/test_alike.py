@@ -79,3 +79,17 @@ def test_other_plates_of_the_same_class_are_other_patches() -> None:
 def test_empty_pictures_are_no_trouble(seen: Seen) -> None:
     assert seen.find(fingerprint(np.full((200, 200), 7, np.uint8))) is None
     assert Seen().find(fingerprint(PLATES[0])) is None
+
+
+def test_a_forgotten_patch_stands_for_nothing_and_the_others_still_do() -> None:
+    plates = [random_patch(i, CLASSES[i % 4]).image for i in range(70)]  # more than there is room
+    some = Seen()
+    for i, plate in enumerate(plates):
+        some.add(str(i), fingerprint(plate))
+    for gone in ("69", "0", "33", "never there"):
+        some.forget(gone)
+    for i, plate in enumerate(plates):
+        expected = None if i in {0, 33, 69} else str(i)
+        assert some.find(fingerprint(plate)) == expected
+    some.add("33", fingerprint(plates[33]))
+    assert some.find(fingerprint(plates[33])) == "33"

@@ -18,6 +18,7 @@ from config.settings import PATCH_SIZE, Quality, Region, Settings
 from device.activation import activate, model_path
 from device.answers import add_label, flags_of_cycle, labelled_patches, waiting
 from device.cycles import start_cycle
+from device.keeper import Item, Keeper, KeptFrame
 from device.kls import score_bins
 from device.loop import FrameResult, InspectionLoop
 from device.model import load_model
@@ -470,3 +471,23 @@ def test_keeping_goes_on_when_the_disk_has_room_again(
     assert kinds.count("flagged") == summary.kept
     assert summary.frames == 240
     assert summary.not_kept <= 40  # what had been read ahead; all the rest is kept again
+
+
+def test_what_could_not_be_kept_is_asked_about_when_it_is_seen_again(
+    settings: Settings, plates: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Keeper.put
+    refused: set[str] = set()
+
+    def without_room(self: Keeper, item: Item) -> bool:
+        if isinstance(item, KeptFrame) and len(refused) < 3:
+            refused.add(item.patches[0].id)
+            return False
+        return put(self, item)
+
+    monkeypatch.setattr(Keeper, "put", without_room)
+    settings = change(settings, "asking", cold_start=3)
+    events = run(settings, [*plates[:3], *plates[:3]])
+    assert {e.split()[1] for e in events if e.startswith("flagged: ")} == refused
+    assert {patch for patch, _ in questions(settings)} == refused
+    assert len(refused) == 3

@@ -62,6 +62,26 @@ def test_a_restart_in_the_middle_changes_nothing(
     assert after.selected() == whole.selected()
 
 
+@given(Stream, st.integers(0, 12), st.sets(st.integers(0, 119)))
+def test_a_patch_forgotten_at_once_leaves_its_place_to_others(
+    stream: list[tuple[int, float]], k: int, refused: set[int]
+) -> None:
+    top: StreamTopK[int] = StreamTopK(k)
+    for index, (predicted, score) in enumerate(stream):
+        if top.take(predicted, score, index) and index in refused:
+            top.forget(index)
+            assert top.would_take(predicted, score)
+    selected = top.selected()
+    assert not refused & set(selected)
+    kept = [i for i in range(len(stream)) if i not in refused]
+    for c in {stream[i][0] for i in kept}:
+        of_class = [i for i in kept if stream[i][0] == c]
+        found = [i for i in selected if stream[i][0] == c]
+        if len(of_class) <= k and len([p for p, _ in stream if p == c]) <= k:
+            assert set(found) == set(of_class)
+        assert len(found) <= k
+
+
 def test_few_of_a_long_stream_are_ever_taken() -> None:
     rng = random.Random(0)
     top: StreamTopK[int] = StreamTopK(9)
