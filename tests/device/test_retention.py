@@ -12,6 +12,7 @@ from device.answers import add_label, waiting
 from device.clock import Stamp, stamp
 from device.clock_watch import believe_clock, clock_is_doubtful, follow_clock
 from device.cycles import start_cycle
+from device.disk import MB, free_bytes
 from device.exchange.push import push
 from device.old_rows import remove_old_models, remove_old_rows
 from device.retention import Scope, give_back, keep_in_bounds, remove, shrink, used_bytes
@@ -334,3 +335,21 @@ def test_a_question_that_went_meanwhile_is_said_to_be_gone(filled: Settings) -> 
     with pytest.raises(UserError, match="not in the store"):
         add_label(db, patch, "scratch", "anna")
     db.close()
+
+
+def test_a_disk_that_is_short_of_room_gets_it_back(
+    settings: Settings, small_disk: Path, inspected: Settings
+) -> None:
+    """On a real disk: what was removed is no use to anybody while the file keeps it."""
+    ballast = small_disk / "ballast"
+    ballast.unlink()
+    shutil.copytree(inspected.device.data, small_disk / "data")
+    asked = asking(settings).model_copy(
+        update={"device": settings.device.model_copy(update={"data": small_disk / "data"})}
+    )
+    floor_mb = 10
+    ballast.write_bytes(bytes(free_bytes(small_disk) - floor_mb * MB + MB // 4))
+    assert free_bytes(small_disk) < floor_mb * MB
+    said = tidy(change(asked, "keeping", floor_mb=floor_mb), lambda _: None)
+    assert said.removed.unlabelled > 0
+    assert free_bytes(small_disk) >= floor_mb * MB
