@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from config.errors import UserError
@@ -59,18 +60,9 @@ class FolderPlace:
 
     def get_file(self, name: str, file: Path, limit: int) -> None:
         """Copy an object into a file."""
-        try:
-            with self._path(name).open("rb") as source, file.open("wb") as stream:
-                if os.fstat(source.fileno()).st_size > limit:
-                    raise too_large(self.where, name, limit)
-                left = limit
-                while chunk := source.read(min(CHUNK, left + 1)):
-                    if len(chunk) > left:  # it grows while it is read
-                        raise too_large(self.where, name, limit)
-                    left -= len(chunk)
-                    stream.write(chunk)
-        except OSError as error:
-            raise self._explain(name, error) from None
+        with file.open("wb") as stream:
+            for chunk in self._chunks(name, limit):
+                stream.write(chunk)
 
     def list(self, prefix: str) -> list[Entry]:
         """All objects below a folder; none where it does not exist."""
@@ -102,6 +94,20 @@ class FolderPlace:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _chunks(self, name: str, limit: int) -> Iterator[bytes]:
+        try:
+            with self._path(name).open("rb") as source:
+                if os.fstat(source.fileno()).st_size > limit:
+                    raise too_large(self.where, name, limit)
+                left = limit
+                while chunk := source.read(min(CHUNK, left + 1)):
+                    if len(chunk) > left:  # it grows while it is read
+                        raise too_large(self.where, name, limit)
+                    left -= len(chunk)
+                    yield chunk
+        except OSError as error:
+            raise self._explain(name, error) from None
 
     def _path(self, name: str) -> Path:
         """The file of an object. A link is not followed: it may lead out of the place."""

@@ -1,5 +1,6 @@
 """Batches are merged exactly once whatever happens, in the everyday order of things."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -77,6 +78,39 @@ def test_a_merge_that_died_before_it_acknowledged(
 
 def dies(*_arguments: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_a_full_disk_of_the_trainer_refuses_no_batch(
+    site: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not the batch that is wrong: it is merged as soon as there is room."""
+
+    def full(folder: Path) -> Database:
+        db = open_store(folder)
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count = {pages}")
+        return db
+
+    with monkeypatch.context() as patched:
+        patched.setattr(merging, "open_store", full)
+        with pytest.raises(UserError, match="the disk is full; free some space"):
+            merge(site)
+    assert rows(site.trainer.data, "SELECT * FROM merges") == []
+    assert merge(site).new_labels == 8
+
+
+@pytest.mark.parametrize("kind", [None, S3Server, SftpServer])
+def test_no_room_for_a_batch_is_told(kind: type[Server] | None, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        server = None if kind is None else stack.enter_context(running(kind, tmp_path / "server"))
+        box = device_settings(tmp_path, "box", None if server is None else server.exchange())
+        answer(box, fill(box, 4))
+        push(box)
+        box.trainer.data.mkdir()
+        (box.trainer.data / ".batch").symlink_to("/dev/full")
+        with pytest.raises(UserError, match=r"trainer/\.batch: cannot be written: No space left"):
+            merge(box)
+        assert merge(box).new_labels == 4
 
 
 def test_the_exchange_builds_a_lost_trainer_anew(tmp_path: Path) -> None:
