@@ -76,6 +76,8 @@ class Collected(NamedTuple):
     until: Marks
     left_out: list[str]
     """What could not be sent and why, a line each; the trainer would refuse it."""
+    full: bool
+    """Whether more was there than goes into one batch."""
 
 
 def collect(db: Database, path: Path, device: str) -> Collected:
@@ -110,6 +112,7 @@ class _Collector:
         """Whether a patch is in the batch; False: a trainer would refuse it."""
         self.rows = 0
         self.bytes = 0
+        self.full = False
 
     def run(self) -> Collected:
         labels = self._labels()
@@ -127,7 +130,8 @@ class _Collector:
             hour=hour[0],
             hour_patches=hour[1],
         )
-        return Collected(labels, sum(self.patches.values()), self.rows, until, self.left_out)
+        patches = sum(self.patches.values())
+        return Collected(labels, patches, self.rows, until, self.left_out, self.full)
 
     def _labels(self) -> list[str]:
         """Answers of which none has gone yet, oldest first, with their patches and all flags."""
@@ -139,6 +143,7 @@ class _Collector:
         sent: list[str] = []
         for values in _as_dicts(rows):
             if self.bytes > MOST_BYTES or len(sent) == MOST_ROWS:
+                self.full = True
                 break
             if not self._patch(values["patch_id"]):
                 continue
@@ -167,9 +172,11 @@ class _Collector:
         count, last = 0, self.begin.flags
         for flag in _as_dicts(rows):
             if self.bytes > MOST_BYTES:
+                self.full = True
                 return last
             self._flag(flag)
             count, last = count + 1, flag["id"]
+        self.full |= count == MOST_ROWS
         return last if count == MOST_ROWS else max(last, newest)
 
     def _flag(self, flag: dict[str, Any]) -> None:
@@ -220,7 +227,7 @@ class _Collector:
         return True
 
     def _lines(self, table: str, begin: int) -> int:
-        last = begin
+        last, count = begin, 0
         for values in _as_dicts(
             self.db.execute(
                 f"SELECT * FROM {table} WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608
@@ -228,7 +235,8 @@ class _Collector:
             )
         ):
             self._put(table, TABLES[table], values, f"{table} {values['id']}")
-            last = values["id"]
+            last, count = values["id"], count + 1
+        self.full |= count == MOST_LINES
         return last
 
     def _counts(self, table: str, time: str, what: str) -> tuple[int, int]:
@@ -245,6 +253,7 @@ class _Collector:
         if not rows:
             return mark, counted
         last = rows[-1][time]
+        self.full |= len(rows) == MOST_COUNTS
         if len(rows) == MOST_COUNTS and rows[0][time] != last:  # the last one may not be whole
             rows = [values for values in rows if values[time] != last]
             last = rows[-1][time]

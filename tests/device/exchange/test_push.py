@@ -16,6 +16,7 @@ from device.answers import UNDONE, add_answer
 from device.counters import add_counts
 from device.exchange import collect as collecting
 from device.exchange.batch import TABLES, file_digest
+from device.exchange.folder import FolderPlace
 from device.exchange.may_go import patches_that_may_go
 from device.exchange.place import Unreachable
 from device.exchange.push import push
@@ -294,6 +295,31 @@ def test_counters_that_go_on_are_sent_again(box: Settings) -> None:
     assert push(box).batches == 1
     merge(box)
     assert rows(box.trainer.data, "SELECT frames FROM fleet_counters") == [(12,)]
+
+
+def test_a_push_over_a_slow_line_ends_while_the_machine_goes_on(
+    box: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is counted while a batch is on its way is for the next push."""
+    answer(box, fill(box, 5))
+    key = (29_000_000, "", "default", "unsure", "", "plate", "L-1")
+    put, puts = FolderPlace.put, []
+
+    def slow(place: FolderPlace, name: str, content: bytes | Path) -> None:
+        puts.append(name)
+        assert len(puts) < 20, "it never ends"
+        put(place, name, content)
+        db = open_store(box.device.data)
+        add_counts(db, [(key, 1)])
+        db.conn.commit()
+        db.close()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FolderPlace, "put", slow)
+        assert push(box).batches == 1
+    assert push(box).batches == 1
+    merge(box)
+    assert rows(box.trainer.data, "SELECT sum(frames) FROM fleet_counters") == [(5 + len(puts),)]
 
 
 def test_the_tables_of_a_batch_are_those_of_the_store(box: Settings) -> None:
