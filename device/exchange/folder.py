@@ -1,6 +1,7 @@
 """The exchange as a plain folder: of one machine, or a network share that is mounted."""
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -125,6 +126,8 @@ class FolderPlace:
 def _refused(where: str, error: OSError) -> UserError:
     """What the system said, and what to do."""
     what = f"{where}: {error.filename or 'the exchange'}: {error.strerror}"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return UserError(f"{what}; free some space there, then run this again")
     if isinstance(error, PermissionError):
         return UserError(f"{what}; let this user read and write the exchange's folder")
     return Unreachable(f"{what}; mount the share or mend exchange.url, then run this again")

@@ -266,6 +266,22 @@ def test_the_other_recipes_channel_is_its_own(site: Site, three_models: list[Pat
     assert site.in_use() == identity(three_models[0])
 
 
+def test_an_exchange_that_takes_nothing_more_keeps_no_model_back(
+    site: Site, three_models: list[Path]
+) -> None:
+    """A quota that is used up, or a disk that was mounted read-only: models can be read."""
+    site.publish(three_models[0])
+    site.sync()  # what this brings about is what the next one has to send
+    (site.exchange.parent / "labels").write_text("no folder: nothing can be put below it")
+    site.publish(three_models[1])
+    status, said = site.sync()
+    assert status == 1
+    assert "\n" not in said.strip()
+    assert "labels" in said
+    assert site.in_use() == identity(three_models[1])
+    assert site.events("update-refused") == []
+
+
 def test_an_exchange_that_does_not_answer_leaves_everything(
     site: Site, three_models: list[Path]
 ) -> None:
