@@ -54,6 +54,9 @@ from trainer.open_batch import BatchRefused, open_batch, rows_of
 
 SKEW_TOLD_S = 60.0
 """A device's clock that is wrong by more is told."""
+CLOCK = "acknowledged/clock"
+"""Put to see the time of the place, in a folder of the trainer's: beside it may lie what only the
+disk's owner can read."""
 MANY_BATCHES = 10_000
 """Batches of a device that an acknowledgement tells of: the last ones."""
 
@@ -203,9 +206,9 @@ class _NotYet(Exception):
 def _clock_behind(place: Place) -> float:
     """The clock of the place less that of this machine, in seconds; stores tell whole ones."""
     before = time.time()
-    place.put("clock", b"")
+    place.put(CLOCK, b"")
     middle = (before + time.time()) / 2
-    there = next((e for e in place.list("") if e.name == "clock"), None)
+    there = next((e for e in place.list("acknowledged") if e.name == CLOCK), None)
     return 0.0 if there is None else there.modified - middle
 
 
