@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlite_utils import Database
 
+from device.clock import stamp
 from device.exchange.batch import (
     LARGEST_BATCH,
     TABLES,
@@ -32,6 +33,8 @@ MOST_LINES = 10_000
 MOST_COUNTS = 100_000
 """The same for rows of counters."""
 STATE = "exchange marks"
+NUMBERS = "answer numbers"
+"""What is added to an answer's row to give its number."""
 
 
 class Marks(BaseModel):
@@ -63,6 +66,16 @@ def marks(db: Database) -> Marks:
 def set_marks(db: Database, value: Marks) -> None:
     """Remember from where the next batch goes on."""
     set_state(db, STATE, value.model_dump())
+
+
+def number_anew(db: Database) -> None:
+    """Number the answers of a copy that was brought back above all that the lost store had given.
+
+    Rows of the copy get numbers a second time, and of two answers the trainer believes the one
+    with the higher number. In the caller's transaction.
+    """
+    above = (get_state(db, NUMBERS) or 0) + 1_000_000
+    set_state(db, NUMBERS, max(above, stamp().wall_ns // 10**6))
 
 
 class Collected(NamedTuple):
@@ -141,7 +154,9 @@ class _Collector:
             "sent_labels) ORDER BY rowid"
         )
         sent: list[str] = []
+        above = get_state(self.db, NUMBERS) or 0
         for values in _as_dicts(rows):
+            values["number"] += above
             if self.bytes > MOST_BYTES or len(sent) == MOST_ROWS:
                 self.full = True
                 break

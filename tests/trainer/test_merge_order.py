@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from config.settings import Settings
 from device.answers import UNDONE, add_answer
+from device.backup import back_up, restore
 from device.exchange.push import push
 from device.store import open_store
 from tests.filled import answer, device_settings, fill, last_answers, rows
@@ -96,6 +97,28 @@ def test_batches_in_any_order_give_the_same_store(
     merge(other)
     assert dump(other.trainer.data) == expected
     shutil.rmtree(folder)
+
+
+def test_after_a_copy_was_brought_back_the_last_answer_counts(tmp_path: Path) -> None:
+    """The disk is lost, and with it answers that the trainer has: the copy asks for them again."""
+    box = device_settings(tmp_path, "box 1", backup={"folder": str(tmp_path / "backup")})
+    ids = fill(box, 4)
+    answer(box, ids[:1])
+    db = open_store(box.device.data)
+    back_up(box, db)
+    db.close()
+    for _ in range(2):  # and a second time, from the same copy
+        answer(box, [*ids, *ids], "patch")
+        push(box)
+        merge(box)
+        shutil.rmtree(box.device.data)
+        restore(box, None, "anna")
+        answer(box, ids[3:], "scratch")
+        push(box)
+        assert merge(box).new_labels == 1
+        db = open_store(box.trainer.data)
+        assert last_answers(db) == dict.fromkeys(ids[:3], "patch") | {ids[3]: "scratch"}
+        db.close()
 
 
 def test_the_last_answer_counts_whichever_batch_comes_first(tmp_path: Path) -> None:
