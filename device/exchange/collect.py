@@ -132,8 +132,8 @@ class _Collector:
         flags_until = self._flags()
         events_until = self._lines("events", self.begin.events)
         activations_until = self._lines("activations", self.begin.activations)
-        minute = self._counts("counters", "minute", "frames")
-        hour = self._counts("scores", "hour", "patches")
+        minute = self._counts("counters", "minute", "frames", 60)
+        hour = self._counts("scores", "hour", "patches", 3600)
         until = Marks(
             flags=flags_until,
             events=events_until,
@@ -254,14 +254,25 @@ class _Collector:
         self.full |= count == MOST_LINES
         return last
 
-    def _counts(self, table: str, time: str, what: str) -> tuple[int, int]:
-        """Counters from the last sent minute (or hour) on, if anything was counted since."""
+    def _counts(self, table: str, time: str, what: str, seconds: int) -> tuple[int, int]:
+        """Counters from the last sent minute (or hour) on, if anything was counted since.
+
+        A clock that was ahead has left a mark in the future: then all go once more. What it has
+        counted there is no mark of the present, and waits.
+        """
         mark, counted = getattr(self.begin, time), getattr(self.begin, f"{time}_{what}")
+        now = stamp()
+        if not now.clock_ok:  # a clock that is behind says nothing of the mark
+            return mark, counted
+        present = now.wall_ns // 10**9 // seconds
+        if mark > present:
+            mark, counted = 0, 0
         rows = list(
             _as_dicts(
                 self.db.execute(
-                    f"SELECT * FROM {table} WHERE {time} >= ? ORDER BY {time} LIMIT ?",  # noqa: S608
-                    [mark, MOST_COUNTS],
+                    f"SELECT * FROM {table} WHERE {time} BETWEEN ? AND ? "  # noqa: S608
+                    f"ORDER BY {time} LIMIT ?",
+                    [mark, present, MOST_COUNTS],
                 )
             )
         )
