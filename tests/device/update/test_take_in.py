@@ -122,6 +122,15 @@ def test_a_withdrawn_model_is_left_for_the_one_before(site: Site, three_models: 
     assert site.in_use() == identity(three_models[2])
 
 
+def test_publishing_a_withdrawn_model_is_said_to_reach_nobody(
+    site: Site, three_models: list[Path]
+) -> None:
+    release = site.publish(three_models[0])
+    withdraw(site.settings, release.model[:8], "calls oil a scratch")
+    status, said = site.run("trainer", "publish", str(three_models[0]))
+    assert (status, "was withdrawn: calls oil a scratch" in said) == (1, True)
+
+
 def test_a_withdrawn_model_is_left_though_the_one_before_was_refused(
     site: Site, three_models: list[Path]
 ) -> None:
