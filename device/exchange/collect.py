@@ -69,10 +69,10 @@ def set_marks(db: Database, value: Marks) -> None:
 
 
 def number_anew(db: Database) -> None:
-    """Number the answers of a copy that was brought back above all that the lost store had given.
+    """Number the answers of a store that lacks some above all that the one before had given.
 
-    Rows of the copy get numbers a second time, and of two answers the trainer believes the one
-    with the higher number. In the caller's transaction.
+    Rows of a copy that was brought back, or of a mended store, get numbers a second time, and of
+    two answers the trainer believes the one with the higher number. In the caller's transaction.
     """
     above = (get_state(db, NUMBERS) or 0) + 1_000_000
     set_state(db, NUMBERS, max(above, stamp().wall_ns // 10**6))
