@@ -12,7 +12,14 @@ from config.errors import UserError
 from config.recipes import Under
 from config.settings import PATCH_SIZE, Recipe, Settings
 from device.durable import write_durably
-from device.model import Model, ModelMetadata, load_model, load_model_bytes, read_model_file
+from device.model import (
+    Model,
+    ModelMetadata,
+    Unfit,
+    load_model,
+    load_model_bytes,
+    read_model_file,
+)
 from device.models_in_use import add_model, in_force, record_activation, refuse
 from device.patches import Patches
 from device.race import race, record_race, stream_patches
@@ -32,19 +39,19 @@ def check_recipe(metadata: ModelMetadata, recipe: Recipe, name: str) -> None:
     operators named meanwhile; what shows one of these fails, for nobody has said that it is good.
 
     Raises:
-        UserError: the recipe's classes are not the model's first ones, others pass, or one of the
+        Unfit: the recipe's classes are not the model's first ones, others pass, or one of the
             two has levelled pictures and the other plain ones.
     """
     first = metadata.classes[: len(recipe.classes)]
     if (first, set(metadata.pass_classes)) != (recipe.classes, set(recipe.pass_classes)):
-        raise UserError(
+        raise Unfit(
             f"{name}: made for classes {metadata.classes} (passing: {metadata.pass_classes}), but "
             f"recipe {recipe.name!r} has {recipe.classes} (passing: {recipe.pass_classes}); "
             "use the matching model, or retrain"
         )
     if metadata.levelled != recipe.shared_maps:
         made = "levelled" if metadata.levelled else "plain"
-        raise UserError(
+        raise Unfit(
             f"{name}: made for {made} pictures, but recipe {recipe.name!r} has shared_maps = "
             f"{str(recipe.shared_maps).lower()}; use the matching model, or retrain"
         )

@@ -26,6 +26,7 @@ from device.carry_over import carry_over_answers
 from device.clock import stamp
 from device.disk import MB, free_bytes, need_disk
 from device.durable import flush_folder, write_durably
+from device.exchange.collect import number_anew
 from device.live import live_path, read_live
 from device.locks import one_at_a_time
 from device.models_in_use import in_force
@@ -122,6 +123,7 @@ def restore(settings: Settings, copy: Path | None, who: str) -> str:
         aside = put_in_place(data, fresh, "before-restore")
     db = open_store(data)
     with exclusive(db):
+        number_anew(db)
         add_action(db, who, "restored a copy", str(folder))
     db.close()
     kept = f"; the store before is {aside.name}" if aside else ""

@@ -20,6 +20,7 @@ from device.answers_log import put_back_answers
 from device.backup import copies
 from device.carry_over import carry_over_answers, copy_tables, mend_references
 from device.clock import stamp
+from device.exchange.collect import number_anew
 from device.locks import one_at_a_time
 from device.models_in_use import in_force
 from device.salvage import salvage
@@ -151,6 +152,7 @@ def _tell(data: Path, mended: Mended) -> None:
         connection.execute("PRAGMA synchronous = FULL")
         db = Database(connection)
         with db.atomic():
+            number_anew(db)
             add_event(db, mended.event.kind, mended.event.text)
             add_action(db, "millsight", "mended the store", mended.event.text)
             set_state(db, "mended", {"wall_ns": stamp().wall_ns, "text": mended.event.text})

@@ -44,6 +44,10 @@ TILE = 1536
 frame of 1280 × 1024 raises by 110 to 120 MB."""
 
 
+class Unfit(UserError):
+    """A model that may be good, and does not fit what is here: the program or the recipe."""
+
+
 class ModelMetadata(BaseModel):
     """What a model file says of itself."""
 
@@ -299,7 +303,7 @@ def _read_metadata(session: ort.InferenceSession, name: str) -> ModelMetadata:
     try:
         found = json.loads(text)
         if isinstance(found, dict) and found.get("format") != FORMAT:
-            raise UserError(
+            raise Unfit(
                 f"{name}: a model of format {found.get('format')}, this program knows format "
                 f"{FORMAT}; update millsight, or export the model again"
             )

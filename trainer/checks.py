@@ -7,6 +7,7 @@ only an operator can decide is asked again (`device.second_look`).
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,17 +153,19 @@ def suspicious(
 
 
 def doubts(db: Database, findings: Iterable[Finding], most: int) -> list[Doubt]:
-    """The labels to ask again: at most so many, the most certain findings first.
+    """The labels to ask again that are not asked yet: at most so many, the most certain findings
+    first. Some of those that are asked nobody can answer, as their picture has gone.
 
     A label that somebody gave after his patch was asked about again has been confirmed: it is not
     asked about for being suspicious once more.
     """
-    asked = {row[0] for row in db.execute("SELECT patch_id FROM second_looks")}
+    asked = dict(
+        db.execute("SELECT patch_id, label_id FROM second_looks ORDER BY rowid").fetchall()
+    )
     found = sorted(
         (f for f in findings if f.kind in ASKED_AGAIN), key=lambda f: ASKED_AGAIN.index(f.kind)
     )
-    chosen = [f for f in found if f.kind != "suspicious" or f.patch_id not in asked][:most]
-    return [
+    last = (
         Doubt(
             finding.patch_id,
             db.execute(
@@ -171,8 +174,10 @@ def doubts(db: Database, findings: Iterable[Finding], most: int) -> list[Doubt]:
             ).fetchone()[0],
             finding.kind,
         )
-        for finding in chosen
-    ]
+        for finding in found
+        if finding.kind != "suspicious" or finding.patch_id not in asked
+    )
+    return list(islice((d for d in last if asked.get(d.patch_id) != d.label_id), most))
 
 
 def count_kinds(findings: Iterable[Finding]) -> dict[str, int]:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from securesystemslib.signer import Signer
 from sqlite_utils import Database
 
+from config.errors import UserError
 from config.settings import Settings
 from device.clock import stamp
 from device.exchange.acknowledgement import (
@@ -43,16 +44,19 @@ from device.exchange.batch import (
     insert_statement,
 )
 from device.exchange.collect import reason_of
-from device.exchange.place import Entry, Missing, Place, TooLarge, open_place
+from device.exchange.place import NAME, Entry, Missing, Place, TooLarge, open_place
 from device.locks import one_at_a_time
 from device.second_look import open_doubts
-from device.store import exclusive, open_store
+from device.store import STORE_FILE, exclusive, explain_errors, open_store
 from device.trail import add_event
 from trainer.keys import signers
 from trainer.open_batch import BatchRefused, open_batch, rows_of
 
 SKEW_TOLD_S = 60.0
 """A device's clock that is wrong by more is told."""
+CLOCK = "acknowledged/clock"
+"""Put to see the time of the place, in a folder of the trainer's: beside it may lie what only the
+disk's owner can read."""
 MANY_BATCHES = 10_000
 """Batches of a device that an acknowledgement tells of: the last ones."""
 
@@ -122,7 +126,7 @@ def merge(settings: Settings) -> Merged:
     with one_at_a_time(folder / "merge.lock", "another merge is running; wait until it has ended"):
         db = open_store(folder)
         try:
-            with open_place(settings.exchange) as place:
+            with open_place(settings.exchange) as place, explain_errors(folder / STORE_FILE):
                 return merge_from(place, db, folder, signers(settings)("timestamp"))
         finally:
             db.close()
@@ -163,7 +167,8 @@ def merge_from(place: Place, db: Database, folder: Path, keys: Sequence[Signer])
 def acknowledge_all(place: Place, db: Database, keys: Sequence[Signer]) -> None:
     """Tell every device what it has not been told yet, signed with the `timestamp` keys."""
     for (device,) in db.execute("SELECT DISTINCT device FROM merges ORDER BY device").fetchall():
-        acknowledge(place, db, device, keys)
+        if NAME.fullmatch(device):  # else it is none: a folder that somebody made by hand
+            acknowledge(place, db, device, keys)
 
 
 def acknowledge(place: Place, db: Database, device: str, keys: Sequence[Signer]) -> None:
@@ -201,15 +206,15 @@ class _NotYet(Exception):
 def _clock_behind(place: Place) -> float:
     """The clock of the place less that of this machine, in seconds; stores tell whole ones."""
     before = time.time()
-    place.put("clock", b"")
+    place.put(CLOCK, b"")
     middle = (before + time.time()) / 2
-    there = next((e for e in place.list("") if e.name == "clock"), None)
+    there = next((e for e in place.list("acknowledged") if e.name == CLOCK), None)
     return 0.0 if there is None else there.modified - middle
 
 
 def _read_manifest(place: Place, name: str) -> Manifest:
     """The manifest of a batch, which agrees with its name."""
-    if (said := BATCH_NAME.fullmatch(name)) is None:
+    if (said := BATCH_NAME.fullmatch(name)) is None or not NAME.fullmatch(name):
         raise BatchRefused("its name is not that of a batch")
     try:
         content = place.get(f"{name}.json", LARGEST_MANIFEST)
@@ -255,6 +260,8 @@ def _merge_one(
         raise _NotYet("its manifest is there and it is not") from None
     except TooLarge:
         raise BatchRefused("is larger than its manifest says") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
         path.unlink(missing_ok=True)
 

@@ -340,7 +340,7 @@ def judge_night(
 ) -> Judgement:
     """Judge what was trained; a run that was stopped is no challenger."""
     judged = material.judged
-    if result.trained.stopped:
+    if result.stopped:
         return Judgement([CANDIDATE_IS_STOPPED], len(judged.labels))
     if ours is None:
         return Judgement([NO_GOLDEN], 0)
@@ -369,13 +369,17 @@ def conclude(
     again: list[Doubt],
     candidate: Path,
 ) -> None:
-    """In one step: the night is over, its model in use or not, its doubts are open."""
+    """In one step: the night is over, its model in use or not, its doubts are open.
+
+    One that was stopped by hand has judged nothing: the next does it, whatever has changed.
+    """
+    inputs = "" if CANDIDATE_IS_STOPPED in judgement.criteria else material.inputs
     with exclusive(db):
         if judgement.publish:
             record_champion(db, candidate, settings, "night")
         else:
             add_event(db, "model-kept", "; ".join(judgement.reasons)[:1000])
-        record_night(db, settings, report, material.inputs, material.last_label)
+        record_night(db, settings, report, inputs, material.last_label)
         add_doubts(db, again)
 
 

@@ -48,20 +48,28 @@ def open_batch(path: Path) -> Iterator[sqlite3.Connection]:
         return int(steps > MOST_STEPS)
 
     try:
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
-        connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-        connection.set_progress_handler(too_long, STEPS)
-        for pragma in (
-            "trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0", "query_only = ON",
-        ):  # fmt: skip
-            connection.execute(f"PRAGMA {pragma}")
-        connection.set_authorizer(_only_reading)
-        _check_shape(connection)
-        yield connection
-    except sqlite3.Error as error:
-        raise BatchRefused(f"is damaged: {_one_line(str(error))}") from None
+        with _damage_told():
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+            connection.set_progress_handler(too_long, STEPS)
+            for pragma in (
+                "trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0", "query_only = ON",
+            ):  # fmt: skip
+                connection.execute(f"PRAGMA {pragma}")
+            connection.set_authorizer(_only_reading)
+            _check_shape(connection)
+        yield connection  # what fails there may be the trainer's own store, and no fault of this
     finally:
         connection.close()
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """What SQLite cannot read of a batch refuses it."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise BatchRefused(f"is damaged: {_one_line(str(error))}") from None
 
 
 def _only_reading(action: int, name: str | None, value: str | None, *_more: Any) -> int:
@@ -100,12 +108,13 @@ def rows_of(connection: sqlite3.Connection, table: str) -> Iterator[dict[str, An
     row: type[Row] = TABLES[table]
     columns = row.columns()
     names = ", ".join(columns)
-    for number, values in enumerate(
-        connection.execute(f"SELECT {names} FROM {table}"), start=1  # noqa: S608
-    ):  # fmt: skip
-        found = dict(zip(columns, values, strict=True))
-        try:
-            row.model_validate(found)
-        except ValidationError as error:
-            raise BatchRefused(f"row {number} of {table}: {reason_of(error)}") from None
-        yield found
+    with _damage_told():
+        for number, values in enumerate(
+            connection.execute(f"SELECT {names} FROM {table}"), start=1  # noqa: S608
+        ):  # fmt: skip
+            found = dict(zip(columns, values, strict=True))
+            try:
+                row.model_validate(found)
+            except ValidationError as error:
+                raise BatchRefused(f"row {number} of {table}: {reason_of(error)}") from None
+            yield found

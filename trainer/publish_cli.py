@@ -73,6 +73,10 @@ def publish(
                 limits.first_devices if device is None else device,
             ),
         )
+        if done.withdrawn is not None:
+            raise UserError(
+                f"{model}: was withdrawn: {done.withdrawn}; no device takes it again, train another"
+            )
         record_champion(db, model, settings, f"published as release {done.number}")
     finally:
         db.close()

@@ -222,9 +222,10 @@ def _no_key(role: str) -> UserError:
 def publish_to(place: Place, repository: Repository, *, again: bool = False) -> int:
     """Bring the exchange up to date; how many objects were put.
 
-    What is there with its size already is left alone, unless `again`. The timestamp comes after
-    everything it leads to. A new root comes last: what it finds is signed with the new keys and
-    with the old ones.
+    Roots and files that are there with their size already are left alone, unless `again`; other
+    metadata is not, for a trainer that was restored from a copy writes the same versions anew, of
+    the same size. The timestamp comes after everything it leads to. A new root comes last: what it
+    finds is signed with the new keys and with the old ones.
 
     Raises:
         UserError: the place cannot be reached or written, or a file of the repository is lost.
@@ -236,7 +237,8 @@ def publish_to(place: Place, repository: Repository, *, again: bool = False) -> 
         if not path.is_file():
             raise UserError(f"{path}: is lost; restore it from its copy")
         remote = f"models/{name}"
-        if name == f"{METADATA}/timestamp.json" or there.get(remote) != path.stat().st_size:
+        by_size = name.startswith(f"{TARGETS}/") or name.endswith(".root.json")
+        if not by_size or there.get(remote) != path.stat().st_size:
             place.put(remote, path)
             count += 1
     return count

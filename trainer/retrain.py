@@ -49,9 +49,12 @@ class Retrained:
     labels: NDArray[np.int64]
     """int64 [N]: the class of every patch it learnt from."""
     held_out: "HeldOut | None"
-    """Predictions on patches that were not learnt from; None: there were no folds."""
+    """Predictions on patches that were not learnt from; None: there were no folds, or it was
+    stopped."""
     seconds: float
     """Of everything."""
+    stopped: bool
+    """Whether one of its runs was stopped by hand, the model's or that of a fold."""
 
 
 def retrain(
@@ -105,8 +108,10 @@ def retrain(
     trained = run("model", np.ones(len(labels), bool))
     assert isinstance(trained.network, GlobalPoolingNet)
     held = None
-    if settings.trainer.folds >= 2 and not trained.stopped:
+    stopped = trained.stopped
+    if settings.trainer.folds >= 2 and not stopped:
         held = _held_out(patches, labels, settings, run)
+        stopped = held is None
     on_stage("baselines and thresholds")
     metrics: dict[str, float] = {}
     thresholds: list[float | None] = [None] * count
@@ -153,7 +158,7 @@ def retrain(
     on_stage("export")
     model, parity = export_model(weights_of(trained.network), metadata, patches, log_p, out)
     seconds = (datetime.now(UTC) - began).total_seconds()
-    return Retrained(model, parity, trained, labels, held, seconds)
+    return Retrained(model, parity, trained, labels, held, seconds, stopped)
 
 
 def few_labels(labelled: LabelledPatches) -> str:

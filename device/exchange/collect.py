@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlite_utils import Database
 
+from device.clock import stamp
 from device.exchange.batch import (
     LARGEST_BATCH,
     TABLES,
@@ -32,6 +33,8 @@ MOST_LINES = 10_000
 MOST_COUNTS = 100_000
 """The same for rows of counters."""
 STATE = "exchange marks"
+NUMBERS = "answer numbers"
+"""What is added to an answer's row to give its number."""
 
 
 class Marks(BaseModel):
@@ -65,6 +68,16 @@ def set_marks(db: Database, value: Marks) -> None:
     set_state(db, STATE, value.model_dump())
 
 
+def number_anew(db: Database) -> None:
+    """Number the answers of a store that lacks some above all that the one before had given.
+
+    Rows of a copy that was brought back, or of a mended store, get numbers a second time, and of
+    two answers the trainer believes the one with the higher number. In the caller's transaction.
+    """
+    above = (get_state(db, NUMBERS) or 0) + 1_000_000
+    set_state(db, NUMBERS, max(above, stamp().wall_ns // 10**6))
+
+
 class Collected(NamedTuple):
     """What is in a batch that was just written."""
 
@@ -76,6 +89,8 @@ class Collected(NamedTuple):
     until: Marks
     left_out: list[str]
     """What could not be sent and why, a line each; the trainer would refuse it."""
+    full: bool
+    """Whether more was there than goes into one batch."""
 
 
 def collect(db: Database, path: Path, device: str) -> Collected:
@@ -110,14 +125,15 @@ class _Collector:
         """Whether a patch is in the batch; False: a trainer would refuse it."""
         self.rows = 0
         self.bytes = 0
+        self.full = False
 
     def run(self) -> Collected:
         labels = self._labels()
         flags_until = self._flags()
         events_until = self._lines("events", self.begin.events)
         activations_until = self._lines("activations", self.begin.activations)
-        minute = self._counts("counters", "minute", "frames")
-        hour = self._counts("scores", "hour", "patches")
+        minute = self._counts("counters", "minute", "frames", 60)
+        hour = self._counts("scores", "hour", "patches", 3600)
         until = Marks(
             flags=flags_until,
             events=events_until,
@@ -127,7 +143,8 @@ class _Collector:
             hour=hour[0],
             hour_patches=hour[1],
         )
-        return Collected(labels, sum(self.patches.values()), self.rows, until, self.left_out)
+        patches = sum(self.patches.values())
+        return Collected(labels, patches, self.rows, until, self.left_out, self.full)
 
     def _labels(self) -> list[str]:
         """Answers of which none has gone yet, oldest first, with their patches and all flags."""
@@ -137,8 +154,11 @@ class _Collector:
             "sent_labels) ORDER BY rowid"
         )
         sent: list[str] = []
+        above = get_state(self.db, NUMBERS) or 0
         for values in _as_dicts(rows):
+            values["number"] += above
             if self.bytes > MOST_BYTES or len(sent) == MOST_ROWS:
+                self.full = True
                 break
             if not self._patch(values["patch_id"]):
                 continue
@@ -167,9 +187,11 @@ class _Collector:
         count, last = 0, self.begin.flags
         for flag in _as_dicts(rows):
             if self.bytes > MOST_BYTES:
+                self.full = True
                 return last
             self._flag(flag)
             count, last = count + 1, flag["id"]
+        self.full |= count == MOST_ROWS
         return last if count == MOST_ROWS else max(last, newest)
 
     def _flag(self, flag: dict[str, Any]) -> None:
@@ -220,7 +242,7 @@ class _Collector:
         return True
 
     def _lines(self, table: str, begin: int) -> int:
-        last = begin
+        last, count = begin, 0
         for values in _as_dicts(
             self.db.execute(
                 f"SELECT * FROM {table} WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608
@@ -228,23 +250,36 @@ class _Collector:
             )
         ):
             self._put(table, TABLES[table], values, f"{table} {values['id']}")
-            last = values["id"]
+            last, count = values["id"], count + 1
+        self.full |= count == MOST_LINES
         return last
 
-    def _counts(self, table: str, time: str, what: str) -> tuple[int, int]:
-        """Counters from the last sent minute (or hour) on, if anything was counted since."""
+    def _counts(self, table: str, time: str, what: str, seconds: int) -> tuple[int, int]:
+        """Counters from the last sent minute (or hour) on, if anything was counted since.
+
+        A clock that was ahead has left a mark in the future: then all go once more. What it has
+        counted there is no mark of the present, and waits.
+        """
         mark, counted = getattr(self.begin, time), getattr(self.begin, f"{time}_{what}")
+        now = stamp()
+        if not now.clock_ok:  # a clock that is behind says nothing of the mark
+            return mark, counted
+        present = now.wall_ns // 10**9 // seconds
+        if mark > present:
+            mark, counted = 0, 0
         rows = list(
             _as_dicts(
                 self.db.execute(
-                    f"SELECT * FROM {table} WHERE {time} >= ? ORDER BY {time} LIMIT ?",  # noqa: S608
-                    [mark, MOST_COUNTS],
+                    f"SELECT * FROM {table} WHERE {time} BETWEEN ? AND ? "  # noqa: S608
+                    f"ORDER BY {time} LIMIT ?",
+                    [mark, present, MOST_COUNTS],
                 )
             )
         )
         if not rows:
             return mark, counted
         last = rows[-1][time]
+        self.full |= len(rows) == MOST_COUNTS
         if len(rows) == MOST_COUNTS and rows[0][time] != last:  # the last one may not be whole
             rows = [values for values in rows if values[time] != last]
             last = rows[-1][time]

@@ -1,10 +1,12 @@
 """The exchange as a plain folder: of one machine, or a network share that is mounted."""
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from config.errors import UserError
@@ -59,18 +61,9 @@ class FolderPlace:
 
     def get_file(self, name: str, file: Path, limit: int) -> None:
         """Copy an object into a file."""
-        try:
-            with self._path(name).open("rb") as source, file.open("wb") as stream:
-                if os.fstat(source.fileno()).st_size > limit:
-                    raise too_large(self.where, name, limit)
-                left = limit
-                while chunk := source.read(min(CHUNK, left + 1)):
-                    if len(chunk) > left:  # it grows while it is read
-                        raise too_large(self.where, name, limit)
-                    left -= len(chunk)
-                    stream.write(chunk)
-        except OSError as error:
-            raise self._explain(name, error) from None
+        with file.open("wb") as stream:
+            for chunk in self._chunks(name, limit):
+                stream.write(chunk)
 
     def list(self, prefix: str) -> list[Entry]:
         """All objects below a folder; none where it does not exist."""
@@ -103,6 +96,20 @@ class FolderPlace:
     def close(self) -> None:
         """Nothing is held open."""
 
+    def _chunks(self, name: str, limit: int) -> Iterator[bytes]:
+        try:
+            with self._path(name).open("rb") as source:
+                if os.fstat(source.fileno()).st_size > limit:
+                    raise too_large(self.where, name, limit)
+                left = limit
+                while chunk := source.read(min(CHUNK, left + 1)):
+                    if len(chunk) > left:  # it grows while it is read
+                        raise too_large(self.where, name, limit)
+                    left -= len(chunk)
+                    yield chunk
+        except OSError as error:
+            raise self._explain(name, error) from None
+
     def _path(self, name: str) -> Path:
         """The file of an object. A link is not followed: it may lead out of the place."""
         path = self.folder / check_name(name)
@@ -119,6 +126,8 @@ class FolderPlace:
 def _refused(where: str, error: OSError) -> UserError:
     """What the system said, and what to do."""
     what = f"{where}: {error.filename or 'the exchange'}: {error.strerror}"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return UserError(f"{what}; free some space there, then run this again")
     if isinstance(error, PermissionError):
         return UserError(f"{what}; let this user read and write the exchange's folder")
     return Unreachable(f"{what}; mount the share or mend exchange.url, then run this again")

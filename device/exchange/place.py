@@ -67,6 +67,7 @@ class Place(Protocol):
 
         Raises:
             Missing, TooLarge: as `get`.
+            OSError: the file cannot be written.
         """
 
     def list(self, prefix: str) -> list[Entry]:

@@ -28,7 +28,7 @@ from device.exchange.batch import (
     batch_name,
     file_digest,
 )
-from device.exchange.collect import Marks, collect, marks, set_marks
+from device.exchange.collect import Collected, Marks, collect, marks, set_marks
 from device.exchange.place import Missing, Place, TooLarge, open_place
 from device.locks import one_at_a_time
 from device.second_look import Doubt, add_doubts
@@ -89,13 +89,13 @@ def push_to(place: Place, db: Database, settings: Settings) -> Pushed:
     outbox.mkdir(exist_ok=True)
     sent = _send_made(place, db, settings, outbox)
     left_out: list[str] = []
-    while True:
+    full = True
+    while full:  # and not until nothing is new: over a slow line something always is
         made = _make(db, settings, outbox)
-        left_out += made
+        left_out += made.left_out
         new = _send_made(place, db, settings, outbox)
-        if not new:
-            break
         sent += new
+        full = made.full and bool(new)
     left_out = list(dict.fromkeys(left_out))
     with exclusive(db):
         for reason in refused:
@@ -188,8 +188,8 @@ def _send_again(db: Database, batch: _Batch, reason: str) -> None:
     set_marks(db, marks(db).earlier(begin))
 
 
-def _make(db: Database, settings: Settings, outbox: Path) -> list[str]:
-    """Make a batch of what is new, if anything is; what had to be left out.
+def _make(db: Database, settings: Settings, outbox: Path) -> Collected:
+    """Make a batch of what is new, if anything is; what it holds.
 
     The file is on the disk before the store knows of it, and a file that it does not know of was
     left by a push that died: it is removed.
@@ -203,7 +203,7 @@ def _make(db: Database, settings: Settings, outbox: Path) -> list[str]:
     collected = collect(db, making, device)
     if not collected.rows:
         making.unlink()
-        return collected.left_out
+        return collected
     sequence = db.execute("SELECT coalesce(max(sequence), 0) + 1 FROM batches").fetchone()[0]
     name = batch_name(device, sequence, file_digest(making))
     _settle(making, outbox / f"{Path(name).name}.db")
@@ -219,7 +219,7 @@ def _make(db: Database, settings: Settings, outbox: Path) -> list[str]:
             "INSERT INTO sent_labels VALUES (?, ?)", [(i, sequence) for i in collected.labels]
         )
         set_marks(db, collected.until)
-    return collected.left_out
+    return collected
 
 
 def _settle(made: Path, file: Path) -> None:

@@ -23,6 +23,8 @@ from config.settings import Settings
 from device.clock import CLOCK_OK_FROM_NS
 from device.durable import write_durably
 from device.exchange.place import Missing, Place, TooLarge, Unreachable
+from device.store import STORE_FILE, exclusive, open_store
+from device.update.memory import forget_taken
 
 METADATA, TARGETS = "metadata", "targets"
 """Folders of the repository; on the exchange they lie below `models`."""
@@ -123,6 +125,11 @@ def pin_root(settings: Settings, content: bytes) -> Path:
             for known in (metadata_folder(settings)).rglob("*"):
                 if known.is_file() or known.is_symlink():
                     known.unlink()
+            if (settings.device.data / STORE_FILE).is_file():
+                db = open_store(settings.device.data)
+                with exclusive(db):
+                    forget_taken(db)
+                db.close()
             write_durably(path, content)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None

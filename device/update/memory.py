@@ -21,6 +21,11 @@ def note_taken(db: Database, number: int, recipe: str = "") -> None:
     set_state(db, _of(_TAKEN, recipe), max(number, last_taken(db, recipe)))
 
 
+def forget_taken(db: Database) -> None:
+    """Another repository, under another root of trust, numbers its releases from 1."""
+    db.execute("DELETE FROM state WHERE key = ? OR key LIKE ?", [_TAKEN, f"{_TAKEN} %"])
+
+
 def last_refusal(db: Database, recipe: str = "") -> str:
     """Why the last sync took nothing from the exchange; empty: it was content."""
     return get_state(db, _of(_SAID, recipe)) or ""

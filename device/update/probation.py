@@ -19,8 +19,9 @@ from sqlite_utils import Database
 
 from camera.source import Event
 from config.errors import UserError
+from config.recipes import load_recipes
 from config.settings import Settings, Update
-from device.activation import model_path
+from device.activation import check_recipe, model_path
 from device.model import load_model
 from device.models_in_use import in_force, record_activation, refuse
 from device.store import exclusive
@@ -281,12 +282,16 @@ def _look(db: Database, found: Probation, settings: Settings) -> Event | None:
 def _go_back(db: Database, found: Probation, reason: str, settings: Settings) -> Event | None:
     """Back to the model before, and never again to this one by itself."""
     path = model_path(settings.device.data, found.before_id)
+    under = load_recipes(settings).keyed(found.recipe)
     try:
-        whole = load_model(path, settings.device.threads).id == found.before_id
-    except UserError:
-        whole = False
-    if not whole:
-        text = f"{_named(found)}: {reason}; {path} is damaged, so it stays in use"
+        before = load_model(path, settings.device.threads)
+        why = None if before.id == found.before_id else f"{path} is damaged"
+        if under is not None:  # the recipe may be another one since that model was in use
+            check_recipe(before.metadata, under.settings.recipe, str(path))
+    except UserError as error:
+        why = str(error)
+    if why is not None:
+        text = f"{_named(found)}: {reason}; it stays in use, for {why}"
         event = Event("probation-failed", text)
         with db.atomic():
             _end(db, found, "failed")

@@ -16,8 +16,8 @@ from device.update.take_in import Step, take_in
 def sync(settings: Settings, step: Step = lambda _name: None) -> Iterator[str]:
     """Push what is new, then take in what is published for every recipe; a line for each.
 
-    What keeps the push back does not keep a model back, unless nothing can be reached at all; what
-    is refused for one recipe does not keep back another's.
+    What keeps the push back does not keep a model back: a full exchange takes nothing, and gives
+    models all the same. What is refused for one recipe does not keep back another's.
 
     Raises:
         UserError: the exchange does not answer, something cannot be pushed, or what the exchange
@@ -26,14 +26,15 @@ def sync(settings: Settings, step: Step = lambda _name: None) -> Iterator[str]:
     failed = None
     try:
         yield from push(settings).lines()
+    except UserError as error:
+        failed = error
+    try:
+        yield from models_lines(settings, step)
     except Unreachable as error:
         db = open_store(settings.device.data)
         note_refusal(db, str(error), [under.key for under in load_recipes(settings).each()])
         db.close()
         raise
-    except UserError as error:
-        failed = error
-    yield from models_lines(settings, step)
     if failed is not None:
         raise failed
 

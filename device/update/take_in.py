@@ -12,7 +12,7 @@ from device.activation import activate, check_recipe, model_path
 from device.durable import write_durably
 from device.exchange.place import Place, Unreachable
 from device.locks import one_at_a_time
-from device.model import LARGEST_BYTES, Model, load_model, load_model_bytes
+from device.model import LARGEST_BYTES, Model, Unfit, load_model, load_model_bytes
 from device.models_in_use import in_force, refuse, why_refused
 from device.trail import add_event
 from device.update.client import Client, Refused
@@ -76,13 +76,21 @@ def choose(  # noqa: PLR0911 - a rule each
     for_us = [
         r for r in channel.releases if r.withdrawn is None and r.roll_out.includes(device, r.model)
     ]
-    newest = max(for_us, key=lambda r: r.number, default=None)
     in_use = in_force(db, recipe).model_id
     withdrawn = next(
         (r.withdrawn for r in channel.releases if r.model == in_use and r.withdrawn is not None),
         None,
     )
+    if withdrawn is not None:  # what was refused here stands in no older one's way
+        for_us = [r for r in for_us if why_refused(db, r.model, recipe) is None]
+    newest = max(for_us, key=lambda r: r.number, default=None)
     if newest is None:
+        if withdrawn is not None:
+            return Choice(
+                None,
+                f"{str(in_use)[:12]} was withdrawn: {withdrawn}; nothing else is published that "
+                "this device may take, so it stays in use",
+            )
         return Choice(None, "nothing is published for this device")
     if newest.model == in_use:
         return Choice(None, f"{newest.model[:12]} is in use, the newest for this device")
@@ -107,8 +115,9 @@ def take_in(
     """Bring what is published for this device into use for each recipe, or say why it stays.
 
     Whatever is refused leaves the running models untouched, and the other recipes are gone on
-    with; a model that is refused for what it is is not looked at again. Dying at any moment leaves
-    the old model or the new one, whole.
+    with; a model that is refused for what it is is not looked at again, one that does not fit this
+    program or recipe is at every sync. Dying at any moment leaves the old model or the new one,
+    whole.
 
     Raises:
         Refused: nothing that the exchange offers is to be trusted.
@@ -169,6 +178,8 @@ def _take(
     try:
         companion = parse(Companion, companion_bytes, companion_target(recipe, release.model))
         model = _test(content, companion, release, settings)
+    except Unfit:  # a newer program or other classes in the recipe may be on their way here
+        raise
     except UserError as error:  # of the model itself: it will not be better tomorrow
         with db.atomic():
             refuse(db, release.model, str(error), under.key)

@@ -67,6 +67,22 @@ def test_bad_labels_are_found_left_out_told_and_asked_again(db: Database) -> Non
     assert {d.patch_id for d in open_doubts(db)} == {ids[2], ids[3]}
 
 
+def test_labels_that_nobody_can_answer_keep_no_other_from_being_asked(db: Database) -> None:
+    """Of a device that is no more, or whose picture went to make room there."""
+    ids = sorted(ids_of(db))[:3]
+    for identity in ids:
+        add_label(db, identity, "rust", "anna")
+    asked = []
+    for _night in range(3):
+        found = doubts(db, check_labels(db, "default", list(CLASSES)).findings, 2)
+        add_doubts(db, found)
+        asked.append([d.patch_id for d in found])
+    assert asked == [ids[:2], ids[2:], []]
+    add_label(db, ids[0], "rusty", "ben")  # looked at again, and still no class
+    again = doubts(db, check_labels(db, "default", list(CLASSES)).findings, 2)
+    assert [d.patch_id for d in again] == ids[:1]
+
+
 def test_confident_learning_finds_the_flipped_labels_once(db: Database) -> None:
     labelled = check_labels(db, "default", list(CLASSES)).labelled
     labels = np.array([CLASSES.index(name) for name in labelled.classes])

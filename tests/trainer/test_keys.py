@@ -135,6 +135,22 @@ def test_a_lost_trainer_is_replaced(site: Site, three_models: list[Path]) -> Non
     assert site.in_use() == identity(three_models[1])
 
 
+def test_a_trainer_restored_from_its_copy_publishes_over_what_it_forgot(
+    site: Site, three_models: list[Path], tmp_path: Path
+) -> None:
+    """The same versions are on the exchange already, of the same size, and say something else."""
+    site.publish(three_models[0])
+    site.sync()
+    shutil.copytree(site.settings.trainer.data, tmp_path / "copy")
+    site.publish(three_models[1])
+    shutil.rmtree(site.settings.trainer.data)
+    shutil.copytree(tmp_path / "copy", site.settings.trainer.data)
+    site.publish(three_models[2])
+    status, said = site.sync()
+    assert status == 0, said
+    assert site.in_use() == identity(three_models[2])
+
+
 def test_a_tampered_exchange_is_not_restored_from(site: Site, three_models: list[Path]) -> None:
     site.publish(three_models[0])
     shutil.rmtree(site.settings.trainer.data)

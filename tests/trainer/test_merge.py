@@ -1,7 +1,11 @@
 """Batches are merged exactly once whatever happens, in the everyday order of things."""
 
+import contextlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +18,7 @@ from device.answers import add_label, labelled_patches
 from device.exchange.push import push
 from device.locks import one_at_a_time
 from device.store import open_store
-from tests.filled import answer, device_settings, fill, last_answers, rows
+from tests.filled import answer, config_file, device_settings, fill, last_answers, rows
 from tests.servers import S3Server, Server, SftpServer, running
 from tests.trainer.merge_site import acknowledged, dump
 from trainer import merge as merging
@@ -77,6 +81,56 @@ def test_a_merge_that_died_before_it_acknowledged(
 
 def dies(*_arguments: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_a_full_disk_of_the_trainer_refuses_no_batch(
+    site: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not the batch that is wrong: it is merged as soon as there is room."""
+
+    def full(folder: Path) -> Database:
+        db = open_store(folder)
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count = {pages}")
+        return db
+
+    with monkeypatch.context() as patched:
+        patched.setattr(merging, "open_store", full)
+        with pytest.raises(UserError, match="the disk is full; free some space"):
+            merge(site)
+    assert rows(site.trainer.data, "SELECT * FROM merges") == []
+    assert merge(site).new_labels == 8
+
+
+@pytest.mark.parametrize("kind", [None, S3Server, SftpServer])
+def test_no_room_for_a_batch_is_told(kind: type[Server] | None, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        server = None if kind is None else stack.enter_context(running(kind, tmp_path / "server"))
+        box = device_settings(tmp_path, "box", None if server is None else server.exchange())
+        answer(box, fill(box, 4))
+        push(box)
+        box.trainer.data.mkdir()
+        (box.trainer.data / ".batch").symlink_to("/dev/full")
+        with pytest.raises(UserError, match=r"trainer/\.batch: cannot be written: No space left"):
+            merge(box)
+        assert merge(box).new_labels == 4
+
+
+def test_what_else_lies_on_the_exchanges_disk_is_not_looked_at(
+    site: Settings, tmp_path: Path
+) -> None:
+    """A disk of its own has a folder `lost+found` that only root may read."""
+    found = Path(site.exchange.url, "lost+found")
+    found.mkdir(mode=0)
+    command = [sys.executable, "-m", "millsight", "trainer", "merge", "-c"]
+    command.append(str(config_file(site, tmp_path)))
+    if os.geteuid() == 0:  # who may read everything has to give that up
+        without = "-dac_override,-dac_read_search"
+        command = ["setpriv", f"--bounding-set={without}", f"--inh-caps={without}", *command]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found.chmod(0o700)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "merged 2 batches: 8 new answers" in done.stdout
 
 
 def test_the_exchange_builds_a_lost_trainer_anew(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Batches that were changed on the exchange, came late or by halves, or are of another time."""
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from config.settings import Settings
 from device.exchange.batch import APPLICATION_ID, LARGEST_BATCH
-from tests.trainer.merge_site import refused
+from tests.trainer.merge_site import acknowledged, refused
 from trainer.merge import merge
 from trainer.open_batch import open_batch
 
@@ -96,6 +97,20 @@ def test_names_that_are_none(site: Settings) -> None:
     assert done.new_labels == 8
     assert {batch.refused for batch in done.refused} == {"its name is not that of a batch"}
     assert len(done.refused) == 3
+
+
+def test_what_somebody_copies_on_a_share_stops_no_merge(site: Settings) -> None:
+    """Names that no object has, as copying by hand makes them: told once, and passed over."""
+    folder = Path(site.exchange.url, "labels")
+    shutil.copytree(folder / "box 1", folder / "box 1 (copy)")
+    (folder / "notes (1).json").write_text("{}")
+    done = merge(site)
+    assert done.new_labels == 8
+    assert {batch.refused for batch in done.refused} == {"its name is not that of a batch"}
+    assert len(done.refused) == 2
+    again = merge(site)
+    assert (again.batches, again.known) == ([], 4)
+    assert len(acknowledged(site).merged) == 1
 
 
 def test_what_a_newer_device_sends_waits_for_a_newer_trainer(site: Settings) -> None:

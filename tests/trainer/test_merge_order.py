@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from config.settings import Settings
 from device.answers import UNDONE, add_answer
+from device.backup import back_up, restore
 from device.exchange.push import push
-from device.store import open_store
+from device.mend import mend
+from device.store import STORE_FILE, open_store
 from tests.filled import answer, device_settings, fill, last_answers, rows
 from tests.trainer.merge_site import dump
 from trainer.merge import merge
@@ -96,6 +98,51 @@ def test_batches_in_any_order_give_the_same_store(
     merge(other)
     assert dump(other.trainer.data) == expected
     shutil.rmtree(folder)
+
+
+def test_after_a_copy_was_brought_back_the_last_answer_counts(tmp_path: Path) -> None:
+    """The disk is lost, and with it answers that the trainer has: the copy asks for them again."""
+    box = device_settings(tmp_path, "box 1", backup={"folder": str(tmp_path / "backup")})
+    ids = fill(box, 4)
+    answer(box, ids[:1])
+    db = open_store(box.device.data)
+    back_up(box, db)
+    db.close()
+    for _ in range(2):  # and a second time, from the same copy
+        answer(box, [*ids, *ids], "patch")
+        push(box)
+        merge(box)
+        shutil.rmtree(box.device.data)
+        restore(box, None, "anna")
+        answer(box, ids[3:], "scratch")
+        push(box)
+        assert merge(box).new_labels == 1
+        db = open_store(box.trainer.data)
+        assert last_answers(db) == dict.fromkeys(ids[:3], "patch") | {ids[3]: "scratch"}
+        db.close()
+
+
+def test_after_a_store_was_mended_the_last_answer_counts(tmp_path: Path) -> None:
+    """The log of answers no longer has what the trainer has, so the mended store has neither."""
+    box = device_settings(tmp_path, "box 1", backup={"folder": str(tmp_path / "backup")})
+    (patch,) = fill(box, 1)
+    answer(box, [patch])
+    db = open_store(box.device.data)
+    back_up(box, db)
+    db.close()
+    answer(box, [patch] * 5, "patch")
+    push(box)
+    merge(box)
+    (box.device.data / "answers.log").unlink()
+    for file in box.device.data.glob(f"{STORE_FILE}*"):
+        file.write_bytes(b"nothing of a database" * 1000)
+    assert mend(box) is not None
+    answer(box, [patch], "clean")
+    push(box)
+    merge(box)
+    db = open_store(box.trainer.data)
+    assert last_answers(db) == {patch: "clean"}
+    db.close()
 
 
 def test_the_last_answer_counts_whichever_batch_comes_first(tmp_path: Path) -> None:

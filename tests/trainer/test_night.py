@@ -137,6 +137,19 @@ def test_a_model_that_is_not_good_enough_is_kept_back_and_the_champion_stays(
     assert "Kept back" in second.report.read_text()
 
 
+@pytest.mark.parametrize("run", ["model", "fold 2 of 2"])
+def test_a_night_that_was_stopped_by_hand_is_done_by_the_next(site: Settings, run: str) -> None:
+    def on_step(name: str, _progress: object) -> bool:
+        return name == run
+
+    stopped = run_night(site, on_step=on_step)
+    assert isinstance(stopped, Night)
+    assert (stopped.stopped, stopped.published) == (True, False)
+    done = night(site)
+    assert done.published, failed(done)
+    assert isinstance(run_night(site), Idle)
+
+
 def test_without_golden_patches_nothing_goes_out(site: Settings) -> None:
     done = night(changed(site, golden=None))
     assert failed(done) == {"golden patches"}

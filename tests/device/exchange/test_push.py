@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from config.document import to_toml
 from config.errors import UserError
 from config.settings import Settings
 from device.answers import UNDONE, add_answer
-from device.counters import add_counts
+from device.counters import add_counts, add_scores
 from device.exchange import collect as collecting
 from device.exchange.batch import TABLES, file_digest
+from device.exchange.folder import FolderPlace
 from device.exchange.may_go import patches_that_may_go
 from device.exchange.place import Unreachable
 from device.exchange.push import push
@@ -294,6 +296,61 @@ def test_counters_that_go_on_are_sent_again(box: Settings) -> None:
     assert push(box).batches == 1
     merge(box)
     assert rows(box.trainer.data, "SELECT frames FROM fleet_counters") == [(12,)]
+
+
+def test_counters_go_up_again_after_a_clock_was_ahead(
+    box: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody sets the wrong year, and it is put right the next day."""
+    fill(box, 5)
+    push(box)
+    minute, ahead = time.time_ns() // 60 // 10**9, 10 * 365 * 24 * 60
+    key = ("", "default", "unsure", "", "plate", "L-1")
+
+    def count(at: int, frames: int) -> None:
+        db = open_store(box.device.data)
+        add_counts(db, [((at, *key), frames)])
+        add_scores(db, [((at // 60, "", "scratch", "plate", 3), frames)])
+        db.conn.commit()
+        db.close()
+
+    count(minute + ahead, 7)
+    with monkeypatch.context() as wrong:
+        now = time.time_ns
+        wrong.setattr(time, "time_ns", lambda: now() + ahead * 60 * 10**9)
+        push(box)
+    for _ in range(2):
+        count(minute, 20)
+        push(box)
+    assert push(box).batches == 0
+    merge(box)
+    assert rows(box.trainer.data, "SELECT sum(frames) FROM fleet_counters") == [(5 + 7 + 40,)]
+    assert rows(box.trainer.data, "SELECT sum(patches) FROM fleet_scores") == [(5 + 7 + 40,)]
+
+
+def test_a_push_over_a_slow_line_ends_while_the_machine_goes_on(
+    box: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is counted while a batch is on its way is for the next push."""
+    answer(box, fill(box, 5))
+    key = (29_000_000, "", "default", "unsure", "", "plate", "L-1")
+    put, puts = FolderPlace.put, []
+
+    def slow(place: FolderPlace, name: str, content: bytes | Path) -> None:
+        puts.append(name)
+        assert len(puts) < 20, "it never ends"
+        put(place, name, content)
+        db = open_store(box.device.data)
+        add_counts(db, [(key, 1)])
+        db.conn.commit()
+        db.close()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FolderPlace, "put", slow)
+        assert push(box).batches == 1
+    assert push(box).batches == 1
+    merge(box)
+    assert rows(box.trainer.data, "SELECT sum(frames) FROM fleet_counters") == [(5 + len(puts),)]
 
 
 def test_the_tables_of_a_batch_are_those_of_the_store(box: Settings) -> None:

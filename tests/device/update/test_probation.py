@@ -8,13 +8,16 @@ import pytest
 from numpy.typing import NDArray
 
 from camera.source import Event
+from config.document import to_toml
 from config.settings import Settings, Update, Vmc220Source
+from device.activation import activate
 from device.loop import InspectionLoop
 from device.models_in_use import in_force
 from device.store import open_store
 from device.update.probation import (
     Behaviour,
     Judging,
+    begin_probation,
     limits_passed,
     mix_change,
     note_judged,
@@ -180,6 +183,31 @@ def test_a_running_loop_goes_back_without_a_restart(
     loop.run()
     assert used == [identity(f)[:12] for f in (three_models[1], three_models[0])]
     db.close()
+
+
+def test_a_model_before_that_no_longer_fits_the_recipe_is_not_gone_back_to(
+    watched: Site, plates: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    """The recipe has changed: with the model before nothing could be judged at all."""
+    passes = ["clean", "scratch"]
+    recipe = watched.settings.recipe.model_copy(update={"pass_classes": passes})
+    changed = watched.settings.model_copy(update={"recipe": recipe})
+    watched.config.write_text(to_toml(changed))
+    bad = model_file(tmp_path / "bad.onnx", plates, 7, thresholds=[None] * 4, pass_classes=passes)
+    db = open_store(changed.device.data)
+    before = in_force(db).model_id
+    with db.atomic():
+        activate(db, bad, changed, "release 3")
+        begin_probation(db, str(before))
+        note_judged(db, Judging("", identity(bad), 60, 60, patches=60, seconds=600.0))
+        db.execute("UPDATE probations SET before = json_set(before, '$.patch_ms', 1.0)")
+    (event,) = watch(db, changed)
+    assert event.kind == "probation-failed"
+    assert "made for classes" in event.text
+    assert in_force(db).model_id == identity(bad)
+    db.close()
+    judged = [e.kind for e in run_loop(changed, 60, 4)]
+    assert "model" in judged, judged
 
 
 def test_a_lost_model_before_keeps_the_new_one(watched: Site, three_models: list[Path]) -> None:

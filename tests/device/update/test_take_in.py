@@ -1,20 +1,27 @@
 """Which release a device takes, and what it says of the others."""
 
 import hashlib
+import json
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import helper
 
 from config.document import to_toml
 from config.load import load_settings
 from config.recipes import Under
+from device.model import load_model_bytes
 from device.models_in_use import in_force
 from device.store import open_store
 from device.update.client import pin_root
-from device.update.release import RollOut, place_in_roll_out
+from device.update.release import RollOut, make_companion, place_in_roll_out
 from device.update.take_in import take_in
+from tests.device.conftest import model_file
 from tests.device.update.conftest import Site
 from tests.servers import S3Server, running
 from trainer.keys import make_keys
@@ -115,6 +122,97 @@ def test_a_withdrawn_model_is_left_for_the_one_before(site: Site, three_models: 
     assert site.in_use() == identity(three_models[2])
 
 
+def test_publishing_a_withdrawn_model_is_said_to_reach_nobody(
+    site: Site, three_models: list[Path]
+) -> None:
+    release = site.publish(three_models[0])
+    withdraw(site.settings, release.model[:8], "calls oil a scratch")
+    status, said = site.run("trainer", "publish", str(three_models[0]))
+    assert (status, "was withdrawn: calls oil a scratch" in said) == (1, True)
+
+
+def test_a_withdrawn_model_is_left_though_the_one_before_was_refused(
+    site: Site, three_models: list[Path]
+) -> None:
+    """What was refused here stands in the way of no older one that was not."""
+    for file in three_models[:2]:
+        site.publish(file)
+        site.sync()
+    first, _, withdrawn = (identity(file) for file in three_models)
+    site.run("device", "rollback", first[:12], "--who", "anna")
+    site.publish(three_models[2])
+    site.sync()
+    assert site.in_use() == withdrawn
+    withdraw(site.settings, withdrawn[:8], "calls oil a scratch")
+    assert "calls oil a scratch" in site.sync()[1]
+    assert site.in_use() == first
+    withdraw(site.settings, first[:8], "calls rust a patch")
+    assert (
+        f"{first[:12]} was withdrawn: calls rust a patch; nothing else is published"
+        in site.sync()[1]
+    )
+    assert site.in_use() == first
+
+
+def test_a_model_that_came_before_its_recipe_is_taken_once_the_recipe_is_there(
+    site: Site, three_models: list[Path], plates: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    """The trainer knows of a changed recipe a day before the device does."""
+    site.publish(three_models[0])
+    site.sync()
+    passes = ["clean", "scratch"]
+    model = model_file(tmp_path / "passes.onnx", plates, 3, pass_classes=passes)
+    recipe = site.settings.recipe.model_copy(update={"pass_classes": passes})
+    changed = site.settings.model_copy(update={"recipe": recipe})
+    publish(changed, model, site.plates[:12])
+    for _ in range(2):
+        status, said = site.sync()
+        assert (status, "made for classes" in said) == (1, True)
+    assert site.in_use() == identity(three_models[0])
+    assert len(site.events("update-refused")) == 1
+    site.config.write_text(to_toml(changed))
+    assert "release 2" in site.sync()[1]
+    assert site.in_use() == identity(model)
+
+
+def test_a_model_of_a_newer_format_is_taken_once_the_program_is_newer(
+    site: Site, three_models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.publish(three_models[0])
+    site.sync()
+    newer = onnx.load(three_models[1])
+    said = json.loads(newer.metadata_props[0].value) | {"format": 2}
+    helper.set_model_props(newer, {"millsight": json.dumps(said)})
+    with monkeypatch.context() as update:
+        update.setattr("device.model.FORMAT", 2)
+        model = load_model_bytes(newer.SerializeToString(), "newer")
+        companion = make_companion(model, "my part", site.plates[:12], 12).model_dump_json()
+        model_id = site.sign_anything(newer.SerializeToString(), companion.encode())
+    assert "update millsight" in site.sync()[1]
+    with monkeypatch.context() as update:
+        update.setattr("device.model.FORMAT", 2)
+        assert "release 2" in site.sync()[1]
+        assert site.in_use() == model_id
+
+
+def test_under_another_root_releases_are_counted_anew(
+    site: Site, three_models: list[Path], tmp_path: Path
+) -> None:
+    """Both sticks were lost: new keys, a new exchange, and on every device `device trust`."""
+    for file in three_models[:2]:
+        site.publish(file)
+    site.sync()
+    trainer = site.settings.trainer.model_copy(update={"data": tmp_path / "new trainer"})
+    exchange = site.settings.exchange.model_copy(update={"url": str(tmp_path / "new exchange")})
+    site.settings = site.settings.model_copy(update={"trainer": trainer, "exchange": exchange})
+    site.config.write_text(to_toml(site.settings))
+    make_keys(site.settings, tmp_path / "new stick")
+    site.publish(three_models[2])
+    assert site.run("device", "trust", str(tmp_path / "new stick" / "root.json"))[0] == 0
+    assert "release 1" in site.sync()[1]
+    assert site.in_use() == identity(three_models[2])
+
+
 def test_a_model_that_was_rolled_back_by_hand_is_not_taken_again(
     site: Site, three_models: list[Path]
 ) -> None:
@@ -175,6 +273,22 @@ def test_the_other_recipes_channel_is_its_own(site: Site, three_models: list[Pat
     publish(load_settings(config), three_models[1], site.plates[:4])
     site.sync()
     assert site.in_use() == identity(three_models[0])
+
+
+def test_an_exchange_that_takes_nothing_more_keeps_no_model_back(
+    site: Site, three_models: list[Path]
+) -> None:
+    """A quota that is used up, or a disk that was mounted read-only: models can be read."""
+    site.publish(three_models[0])
+    site.sync()  # what this brings about is what the next one has to send
+    (site.exchange.parent / "labels").write_text("no folder: nothing can be put below it")
+    site.publish(three_models[1])
+    status, said = site.sync()
+    assert status == 1
+    assert "\n" not in said.strip()
+    assert "labels" in said
+    assert site.in_use() == identity(three_models[1])
+    assert site.events("update-refused") == []
 
 
 def test_an_exchange_that_does_not_answer_leaves_everything(
