@@ -119,6 +119,13 @@ Encoded: TypeAlias = tuple[KeptFrame, bytes | None, list[bytes]]
 """A frame with its JPEG, where it has one, and the PNGs of its kept patches."""
 
 
+def _waiting_helps(error: Exception) -> bool:
+    """Whether what went wrong is the disk's or the store's fault, and not what is to be stored."""
+    return isinstance(error, (UserError, OSError, sqlite3.Error)) and not isinstance(
+        error, sqlite3.IntegrityError
+    )
+
+
 class Keeper:
     """The one writer of the capture loop's process."""
 
@@ -194,7 +201,7 @@ class Keeper:
         self._look_for_room()
         encoded = [self._encode(i) if isinstance(i, KeptFrame) else i for i in group]
         while (error := self._commit(encoded)) is not None:
-            if isinstance(error, sqlite3.IntegrityError):  # waiting mends nothing
+            if not _waiting_helps(error):
                 self._store_what_fits(group, error)
                 return
             if is_damage(error):
@@ -231,7 +238,7 @@ class Keeper:
             if isinstance(item, KeptFrame)
             else f"what is called {type(item).__name__}"
         )
-        text = f"{what} cannot be stored, now or later: {error}; this is a fault of the program"
+        text = f"{what} cannot be stored, now or later: {error}"
         self._report(Event("not-kept", text))
         self._resume()
 
@@ -283,6 +290,7 @@ class Keeper:
             with explain_errors(self._folder / STORE_FILE), self._db.atomic():
                 for item in group:
                     self._insert(item)
+                refuse_while_mending(self._folder)  # or the same would be counted at every retry
             self._refuse_another()  # what went into a store that is replaced goes into the next
         except Exception as error:  # noqa: BLE001 - reported; the loop must go on judging
             if is_damage(error):
