@@ -24,6 +24,8 @@ TRIM_FROM = 256 * 1024
 """Bytes from which a clean-up removes what the trainer has."""
 COLUMNS = 10
 """Of a row of `labels`."""
+PATCH = 1
+"""The column with the patch."""
 WALL_NS = 5
 """The column with the wall clock."""
 
@@ -58,21 +60,35 @@ def logged_answers(folder: Path) -> list[list[Any]]:
 
 
 def put_back_answers(db: Database, folder: Path, device: str) -> int:
-    """Store the logged answers that a store lacks, if need be without a picture; how many."""
+    """Store the logged answers that a store lacks, if need be without a picture; how many.
+
+    The last answer of a patch counts, so those that came after one that is put back are stored
+    behind it.
+    """
     rows = logged_answers(folder)
     db.conn.commit()
     db.execute("PRAGMA foreign_keys = OFF")
     try:
         with db.atomic():
-            before = db.execute("SELECT count(*) FROM labels").fetchone()[0]
+            count = 0
+            lacked: set[str] = set()
             for row in rows:
-                db.execute(f"INSERT OR IGNORE INTO labels VALUES ({', '.join('?' * COLUMNS)})", row)  # noqa: S608
-            after = db.execute("SELECT count(*) FROM labels").fetchone()[0]
+                marks = ", ".join("?" * COLUMNS)
+                found = db.execute(f"INSERT OR IGNORE INTO labels VALUES ({marks})", row)  # noqa: S608
+                count += found.rowcount
+                if found.rowcount:
+                    lacked.add(row[PATCH])
+                elif row[PATCH] in lacked:
+                    db.execute(
+                        "UPDATE labels SET rowid = (SELECT max(rowid) FROM labels) + 1 "
+                        "WHERE id = ?",
+                        row[:1],
+                    )
     finally:
         db.execute("PRAGMA foreign_keys = ON")
-    if after > before:
+    if count:
         mend_references(db, device)
-    return int(after - before)
+    return count
 
 
 def trim_log(db: Database, folder: Path, keep_days: float) -> int:
