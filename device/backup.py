@@ -49,7 +49,10 @@ class Copy(NamedTuple):
 
 
 def copies(settings: Settings) -> list[Copy]:
-    """The copies there are, the latest first; none where no folder is set or it is away."""
+    """The copies there are, the latest first; none where no folder is set or it is away.
+
+    Last come those of a moment that is still to come: the clock was wrong then.
+    """
     folder = settings.backup.folder
     found = []
     for path in folder.glob("millsight-*") if folder is not None and folder.is_dir() else ():
@@ -58,7 +61,8 @@ def copies(settings: Settings) -> list[Copy]:
             found.append(Copy(path, said["wall_ns"], said["labels"], said["bytes"]))
         except (OSError, ValueError, KeyError):
             continue  # one that was not finished
-    return sorted(found, key=lambda one: (one.wall_ns, one.folder.name), reverse=True)
+    now = time.time_ns()
+    return sorted(found, key=lambda c: (c.wall_ns <= now, c.wall_ns, c.folder.name), reverse=True)
 
 
 def back_up(settings: Settings, db: Database) -> Copy:

@@ -2,7 +2,9 @@
 
 import random
 import shutil
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from device.loop import InspectionLoop
 from device.mend import mend
 from device.mend_model import is_whole
 from device.models_in_use import in_force
+from device.retention import remove
 from device.store import STORE_FILE, get_state, open_store, staying_the_store
 from device.swap_store import LOCK, NOTE, is_mending, put_in_place
 from device.tidy import tidy
@@ -294,6 +297,45 @@ def test_copies_are_made_bounded_verified_and_brought_back(
     with pytest.raises(UserError, match="is damaged; take another copy"):
         restore(settings, found[0].folder, "ben")
     assert len(answers(settings)) == 16
+
+
+def test_a_copy_of_a_moment_to_come_is_not_taken_for_the_latest(
+    filled: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = filled.model_copy(update={"backup": Backup(folder=tmp_path / "copies", keep=1)})
+    db = open_store(settings.device.data)
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 10 * 365 * 86_400 * 10**9)
+    wrong = back_up(settings, db)
+    assert copies(settings) == [wrong]
+    monkeypatch.setattr(time, "time_ns", now)
+    right = back_up(settings, db)
+    assert copies(settings) == [right]  # and not the one before, for ten years
+    db.close()
+
+
+def test_damage_in_an_index_is_mended_too(filled: Settings) -> None:
+    """A flipped bit there leaves the file in order, but what is removed is not found."""
+    path = filled.device.data / STORE_FILE
+    content = bytearray(path.read_bytes())
+    for page in range(0, len(content), 4096):
+        at = content.find(b"uncertain", page, page + 4096)
+        if content[page] == 10 and at >= 0:  # a leaf of an index
+            content[at] ^= 1
+    path.write_bytes(content)
+    db = open_store(filled.device.data)
+    assert db.execute("PRAGMA quick_check").fetchall() == [("ok",)]
+    ids = [row[0] for row in db.execute("SELECT DISTINCT patch_id FROM flags")]
+    before = answers(filled)
+    with pytest.raises(sqlite3.DatabaseError, match="malformed"):
+        remove(db, ids)
+    db.close()
+    assert mend(filled) is not None
+    assert answers(filled) == before
+    db = open_store(filled.device.data)
+    assert remove(db, ids).unlabelled > 0
+    db.close()
+    assert mend(filled) is None
 
 
 def test_a_damaged_store_takes_no_copys_place(filled: Settings, tmp_path: Path) -> None:
