@@ -92,7 +92,7 @@ def put_back_answers(db: Database, folder: Path, device: str) -> int:
 
 
 def trim_log(db: Database, folder: Path, keep_days: float) -> int:
-    """Remove what the trainer has acknowledged, once the file is large; lines that stay.
+    """Remove what the trainer has acknowledged, once the file is large; lines that stay, or -1.
 
     Within a transaction that keeps writers away. A line whose answer is not in the store stays
     for `keep_days`: the store may be damaged without anybody knowing it yet.
@@ -113,5 +113,8 @@ def trim_log(db: Database, folder: Path, keep_days: float) -> int:
         for row in logged_answers(folder)
         if row[0] not in acknowledged and (row[0] in there or row[WALL_NS] > before)
     ]
-    write_durably(path, "".join(f"\n{json.dumps(row)}" for row in kept).encode())
+    try:
+        write_durably(path, "".join(f"\n{json.dumps(row)}" for row in kept).encode())
+    except OSError:  # a full disk: the clean-up goes on and makes room
+        return -1
     return len(kept)

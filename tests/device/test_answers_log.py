@@ -1,5 +1,6 @@
 """The second place for answers: what a store lacks is put back, and what is safe is removed."""
 
+import contextlib
 import random
 from pathlib import Path
 
@@ -99,6 +100,30 @@ def test_what_the_trainer_has_is_removed_from_a_large_log(
         assert trim_log(db, box.device.data, 400) == 3
         assert trim_log(db, box.device.data, -1) == 2
     db.close()
+
+
+def test_a_large_log_on_a_full_disk_is_trimmed_later(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (small_disk / "ballast").unlink()
+    box = device_settings(small_disk, "box", keeping={"floor_mb": 1})
+    answer(box, fill(box, 4))
+    before = logged_answers(box.device.data)
+    monkeypatch.setattr(answers_log, "TRIM_FROM", 100)
+    db = open_store(box.device.data)
+    with db.atomic():
+        db.execute("SELECT 1 FROM labels").fetchone()
+        with (
+            (small_disk / "ballast").open("wb", buffering=0) as stream,
+            contextlib.suppress(OSError),
+        ):
+            while True:
+                stream.write(bytes(4096))
+        assert trim_log(db, box.device.data, 400) == -1
+        (small_disk / "ballast").unlink()
+        assert trim_log(db, box.device.data, 400) == 4
+    db.close()
+    assert logged_answers(box.device.data) == before
 
 
 def test_a_store_that_is_all_noise_gives_back_every_answer(box: Settings) -> None:
