@@ -143,10 +143,11 @@ class RecipeBook:
             self._event(Event("recipe-refused", error))
         who = user_name()
         try:
-            for name, text in recipes.texts.items():
-                record_recipe(db, name, text, who)
-            for name in set(recorded_recipes(db)) - set(recipes.texts):
-                record_recipe(db, name, "", who)
+            with explain_errors(self._site.device.data / STORE_FILE):
+                for name, text in recipes.texts.items():
+                    record_recipe(db, name, text, who)
+                for name in set(recorded_recipes(db)) - set(recipes.texts):
+                    record_recipe(db, name, "", who)
         except UserError as error:
             self._event(Event("store", str(error)))
         loaded = {}
@@ -174,6 +175,14 @@ class RecipeBook:
         with self._lock:
             gone = [one for name, one in self._loaded.items() if loaded.get(name) is not one]
             self._recipes, self._loaded = recipes, loaded
+            chosen = self.missing or self._name
+            lost = chosen not in loaded and self.missing is None
+            self._name, self.missing = (chosen, None) if chosen in loaded else (self._name, chosen)
+        if lost:
+            text = (
+                f"recipe {chosen!r} was in force and is not there; mend its file, or select another"
+            )
+            self._event(Event("recipe-refused", text))
         for one in gone:
             one.loader.close()
 
