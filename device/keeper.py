@@ -307,8 +307,8 @@ class Keeper:
         if self._suspected.is_set():
             self._db.close()
             mend_and_report(self._settings, self._report)
-            self._suspected.clear()
             self._open()
+            self._suspected.clear()  # not before: what is closed must be opened again
         elif identity_of(self._folder) != self._identity:
             need_disk(self._settings)
             self._db.close()

@@ -86,9 +86,9 @@ class Desk:
         self.edition = edition_of(settings)
 
     def _open(self) -> None:
-        self._identity = identity_of(self.settings.device.data)
+        before = identity_of(self.settings.device.data)
         self._db = open_store(self.settings.device.data)
-        self._identity = self._identity or identity_of(self.settings.device.data)
+        self._identity = before or identity_of(self.settings.device.data)
         self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         self._db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
 

@@ -1,5 +1,6 @@
 """The keeper goes on, whatever it is handed."""
 
+import contextlib
 import threading
 import time
 from collections import Counter
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from camera.source import Event, Frame
+from camera.source import Event, Frame, Report
 from config.settings import PATCH_SIZE, Region, Settings
+from device import mend
 from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
 from device.locks import one_at_a_time
 from device.parts import Part, parts_after
@@ -103,3 +105,31 @@ def test_nothing_is_stored_twice_while_the_store_is_looked_at(
     assert [one.part for one in parts_after(db, 0)] == [part]
     assert db.execute("SELECT sum(frames) FROM counters").fetchone() == (5,)
     db.close()
+
+
+def test_a_store_that_cannot_be_opened_after_a_look_is_opened_later(
+    settings: Settings, plates: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever else found it odd looks at it next, and holds it just then."""
+    monkeypatch.setattr("device.keeper.RETRY_S", 0.05)
+    stack = contextlib.ExitStack()
+    refused, told = threading.Event(), list[str]()
+
+    def mend_and_report(settings: Settings, report: Report) -> None:
+        mend.mend_and_report(settings, report)
+        if not refused.is_set():
+            stack.enter_context(one_at_a_time(settings.device.data / LOCK, "looked at"))
+
+    def report(event: Event) -> None:
+        told.append(event.kind)
+        refused.set()
+
+    monkeypatch.setattr("device.keeper.mend_and_report", mend_and_report)
+    keeper = Keeper(settings, report)
+    keeper.start()
+    keeper.suspect()
+    keeper.put(kept(plates[0], "a"))
+    assert refused.wait(10)
+    stack.close()
+    keeper.close()
+    assert told == ["not-keeping", "keeping", "flagged"]

@@ -22,7 +22,7 @@ from device.mend import mend
 from device.mend_model import is_whole
 from device.models_in_use import in_force
 from device.retention import remove
-from device.store import STORE_FILE, get_state, open_store, staying_the_store
+from device.store import STORE_FILE, exclusive, get_state, open_store, staying_the_store
 from device.swap_store import LOCK, NOTE, is_mending, put_in_place
 from device.tidy import tidy
 from tests.device.conftest import MakeModel, device_in, model_file
@@ -198,6 +198,31 @@ def test_a_running_inspection_mends_its_store_and_judges_on(
     text = next(e.text for e in events if e.kind == "store-mended")
     assert "answers" in text
     assert in_use(filled) is not None
+
+
+def test_the_loop_asks_again_once_it_can_begin_with_a_new_store(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which it must first write a cycle of its recipe, and somebody else writes just then."""
+    monkeypatch.setattr("device.store.BUSY_TIMEOUT_S", 0.05)
+    data = settings.device.data
+    loop = InspectionLoop(settings, lambda _event: None)
+    loop._db = loop._open_store()
+    loop._book.follow(loop._db)
+    (data / "work").mkdir()
+    fresh = open_store(data / "work")
+    fresh.execute("DELETE FROM cycles")
+    fresh.close()
+    put_in_place(data, data / "work" / STORE_FILE, "damaged")
+    other = open_store(data)
+    with exclusive(other), pytest.raises(UserError, match="locked"):
+        loop._follow_store()
+    loop._follow_store()
+    assert loop._book.now.asker._db is loop._db
+    assert other.execute("SELECT count(*) FROM cycles").fetchone() == (1,)
+    other.close()
+    loop._book.close()
+    loop._db.close()
 
 
 def test_nobody_writes_while_the_store_is_mended(filled: Settings) -> None:
