@@ -18,6 +18,7 @@ from device.durable import flush_folder, write_durably
 
 STORE_FILE = "millsight.db"
 LOCK = "mending.lock"
+SWAP_LOCK = "swap.lock"
 NOTE = "swap.note"
 PARTS = ("-wal", "-shm", "")
 SET_ASIDE_KEPT = 2
@@ -96,9 +97,16 @@ def finish_swap(data: Path) -> None:
     Raises:
         OSError: the disk fails.
     """
-    note = data / NOTE
-    if not note.exists():
+    if not (data / NOTE).exists():
         return
+    with (data / SWAP_LOCK).open("w") as file:  # after a power cut several programs start at once
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if (data / NOTE).exists():
+            _swap(data)
+
+
+def _swap(data: Path) -> None:
+    note = data / NOTE
     fresh, aside = note.read_text(encoding="utf-8").split("\n")[:2]
     if (data / fresh).exists():  # so that what lies in the store's place is the old one
         for part in PARTS:

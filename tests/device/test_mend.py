@@ -14,6 +14,7 @@ import pytest
 from camera.source import Event, Frame
 from config.errors import UserError
 from config.settings import Backup, Settings
+from device import swap_store
 from device.answers import add_label
 from device.backup import back_up, copies, restore
 from device.locks import one_at_a_time
@@ -23,7 +24,7 @@ from device.mend_model import is_whole
 from device.models_in_use import in_force
 from device.retention import remove
 from device.store import STORE_FILE, exclusive, get_state, open_store, staying_the_store
-from device.swap_store import LOCK, NOTE, is_mending, put_in_place
+from device.swap_store import LOCK, NOTE, finish_swap, is_mending, put_in_place
 from device.tidy import tidy
 from tests.device.conftest import MakeModel, device_in, model_file
 from tests.device.test_loop import change, run, use_model
@@ -287,6 +288,36 @@ def test_a_swap_that_a_power_cut_interrupts_is_finished(
     back = open_store(old.parent)
     assert back.execute("SELECT count(*) FROM labels").fetchone() == (before + 1,)
     back.close()
+
+
+def test_two_programs_that_start_after_a_power_cut_finish_a_swap_once(
+    filled: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = filled.device.data
+    (data / "work").mkdir()
+    fresh = open_store(data / "work")
+    fresh.execute("DELETE FROM cycles")
+    fresh.close()
+    monkeypatch.setattr(swap_store, "finish_swap", lambda _data: None)  # the power goes
+    put_in_place(data, data / "work" / STORE_FILE, "damaged")
+    monkeypatch.undo()
+    flush = swap_store.flush_folder
+    others: list[threading.Thread] = []
+
+    def slow_flush(folder: Path) -> None:
+        if not others:
+            others.append(threading.Thread(target=finish_swap, args=[data]))
+            others[0].start()
+            others[0].join(0.5)
+        flush(folder)
+
+    monkeypatch.setattr(swap_store, "flush_folder", slow_flush)
+    finish_swap(data)
+    others[0].join()
+    db = open_store(data)
+    assert db.execute("SELECT count(*) FROM cycles").fetchone() == (0,)  # the new one
+    db.close()
+    assert len(list(data.glob(f"{STORE_FILE}.damaged*"))) == 1
 
 
 def test_copies_are_made_bounded_verified_and_brought_back(
