@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from device.carry_over import mend_references
+from device.carry_over import mend_references, move_to_end
 from device.clock import stamp
 from device.durable import write_durably
 
@@ -79,11 +79,7 @@ def put_back_answers(db: Database, folder: Path, device: str) -> int:
                 if found.rowcount:
                     lacked.add(row[PATCH])
                 elif row[PATCH] in lacked:
-                    db.execute(
-                        "UPDATE labels SET rowid = (SELECT max(rowid) FROM labels) + 1 "
-                        "WHERE id = ?",
-                        row[:1],
-                    )
+                    move_to_end(db, row[0])
     finally:
         db.execute("PRAGMA foreign_keys = ON")
     if count:

@@ -14,9 +14,10 @@ import pytest
 from camera.source import Event, Frame
 from config.errors import UserError
 from config.settings import Backup, Settings
-from device import swap_store
-from device.answers import add_label
+from device import answers_log, swap_store
+from device.answers import CLASS, UNDONE, add_answer, add_label, is_labelled
 from device.backup import back_up, copies, restore
+from device.carry_over import carry_over_answers
 from device.locks import one_at_a_time
 from device.loop import InspectionLoop
 from device.mend import mend
@@ -288,6 +289,38 @@ def test_a_swap_that_a_power_cut_interrupts_is_finished(
     back = open_store(old.parent)
     assert back.execute("SELECT count(*) FROM labels").fetchone() == (before + 1,)
     back.close()
+
+
+def test_the_answer_that_counts_is_carried_over_although_the_copy_has_one_before_it(
+    filled: Settings, tmp_path: Path
+) -> None:
+    settings = filled.model_copy(update={"backup": Backup(folder=tmp_path / "copies")})
+    db = open_store(settings.device.data)
+    back_up(settings, db)
+    patch, other = (r[0] for r in db.execute("SELECT patch_id FROM labels LIMIT 2").fetchall())
+    add_answer(db, patch, UNDONE, None, "ben")
+    (settings.device.data / answers_log.FILE).unlink()  # it was acknowledged
+    before = db.execute("SELECT id FROM labels ORDER BY patch_id, rowid").fetchall()
+    db.close()
+    assert "1 answers carried over" in restore(settings, None, "ben")
+    db = open_store(settings.device.data)
+    assert db.execute("SELECT id FROM labels ORDER BY patch_id, rowid").fetchall() == before
+    assert not is_labelled(db, patch)
+    back_up(settings, db)  # it has both; damage takes one, and another is newer
+    add_answer(db, patch, CLASS, "patch", "ben")
+    before = db.execute("SELECT id FROM labels ORDER BY patch_id, rowid").fetchall()
+    db.execute("DELETE FROM labels WHERE patch_id = ? AND answer = 'undone'", [patch])
+    db.close()
+    assert carry_over_answers(settings.device.data / STORE_FILE, copy_of(settings)) == 1
+    db = open_store(settings.device.data)
+    assert db.execute("SELECT id FROM labels ORDER BY patch_id, rowid").fetchall() == before
+    assert is_labelled(db, patch)
+    assert is_labelled(db, other)
+    db.close()
+
+
+def copy_of(settings: Settings) -> Path:
+    return copies(settings)[0].folder / STORE_FILE
 
 
 def test_two_programs_that_start_after_a_power_cut_finish_a_swap_once(
