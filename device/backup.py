@@ -4,6 +4,7 @@ A copy is a folder: the store, the files of the models that may be gone back to,
 SHA-256 sums that is written last. What is not listed, or not as listed, is no copy.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -75,11 +76,14 @@ def back_up(settings: Settings, db: Database) -> Copy:
     folder = _folder_of(settings)
     with one_at_a_time(settings.device.data / "backup.lock", "another copy is being made; wait"):
         try:
+            _drop_parts(folder)  # first: it may be what takes the room
             copy = _copy(settings, db, folder)
             for old in [*copies(settings)[settings.backup.keep :]]:
                 shutil.rmtree(old.folder)
-            for part in folder.glob(".millsight-*"):  # of one that died
-                shutil.rmtree(part)
+        except sqlite3.OperationalError as error:  # SQLite's words for a disk that fails
+            with contextlib.suppress(OSError):
+                _drop_parts(folder)
+            raise UserError(f"{folder}: no copy was made: {error}") from None
         except OSError as error:
             where = error.filename or folder
             raise UserError(f"{where}: no copy was made: {error.strerror}") from None
@@ -130,6 +134,12 @@ def restore(settings: Settings, copy: Path | None, who: str) -> str:
     db.close()
     kept = f"; the store before is {aside.name}" if aside else ""
     return f"{folder.name} is in place, {carried} answers carried over{kept}"
+
+
+def _drop_parts(folder: Path) -> None:
+    """Remove what there is of copies that were not finished."""
+    for part in folder.glob(".millsight-*"):
+        shutil.rmtree(part)
 
 
 def _folder_of(settings: Settings) -> Path:

@@ -18,6 +18,7 @@ from device import answers_log, swap_store
 from device.answers import CLASS, UNDONE, add_answer, add_label, is_labelled
 from device.backup import back_up, copies, restore
 from device.carry_over import carry_over_answers
+from device.durable import flush_folder
 from device.locks import one_at_a_time
 from device.loop import InspectionLoop
 from device.mend import mend
@@ -334,7 +335,6 @@ def test_two_programs_that_start_after_a_power_cut_finish_a_swap_once(
     monkeypatch.setattr(swap_store, "finish_swap", lambda _data: None)  # the power goes
     put_in_place(data, data / "work" / STORE_FILE, "damaged")
     monkeypatch.undo()
-    flush = swap_store.flush_folder
     others: list[threading.Thread] = []
 
     def slow_flush(folder: Path) -> None:
@@ -342,7 +342,7 @@ def test_two_programs_that_start_after_a_power_cut_finish_a_swap_once(
             others.append(threading.Thread(target=finish_swap, args=[data]))
             others[0].start()
             others[0].join(0.5)
-        flush(folder)
+        flush_folder(folder)
 
     monkeypatch.setattr(swap_store, "flush_folder", slow_flush)
     finish_swap(data)
