@@ -163,17 +163,20 @@ class Keeper:
         self._db = open_store(self._folder)
         self._identity = identity_of(self._folder)
 
-    def put(self, item: Item) -> bool:
-        """Hand something over to be stored; waits while the queue is full.
+    def put(self, item: Item, *, wait: bool = True) -> bool:
+        """Hand something over to be stored; waits while the queue is full, unless told not to.
 
-        False: the disk takes nothing at present, or no pictures, and the item was not taken.
+        False: the disk takes nothing at present, or no pictures, or the queue is full, and the item
+        was not taken.
         """
         if self.no_room.is_set() and isinstance(item, KeptFrame):
             return False
         while not self.paused.is_set():
             with contextlib.suppress(queue.Full):
-                self._queue.put(item, timeout=0.2)
+                self._queue.put(item, wait, timeout=0.2)
                 return True
+            if not wait:
+                break
         return False
 
     def close(self) -> None:
