@@ -129,6 +129,14 @@ def remove_old_models(db: Database, settings: Settings) -> list[Path]:
 
     The models in use, the ones before them, those of probations, and the latest others stay.
     """
+    with exclusive(db):  # none of them comes into use meanwhile
+        gone = _old_models(db, settings)
+        for path in gone:
+            path.unlink(missing_ok=True)
+    return gone
+
+
+def _old_models(db: Database, settings: Settings) -> list[Path]:
     folder = settings.device.data / "models"
     kept: set[str] = set()
     for (recipe,) in db.execute("SELECT DISTINCT recipe FROM activations").fetchall():
@@ -149,7 +157,4 @@ def remove_old_models(db: Database, settings: Settings) -> list[Path]:
         ((order[i], path) for i, path in files if i in order and i not in kept),
         key=lambda pair: pair[0],
     )
-    gone = [path for _, path in others[max(0, settings.keeping.models - len(kept)) :]]
-    for path in gone:
-        path.unlink(missing_ok=True)
-    return gone
+    return [path for _, path in others[max(0, settings.keeping.models - len(kept)) :]]

@@ -9,12 +9,16 @@ import pytest
 from config.errors import UserError
 from config.recipes import load_recipes
 from config.settings import Keeping, KeepRule, Settings
+from device import activation
+from device.activation import model_path
 from device.answers import add_label, waiting
 from device.clock import Stamp, stamp
 from device.clock_watch import believe_clock, clock_is_doubtful, follow_clock
 from device.cycles import start_cycle
 from device.exchange.push import push
 from device.old_rows import remove_old_models, remove_old_rows
+from device.patches import Patches
+from device.race import Outcome
 from device.retention import Scope, keep_in_bounds, remove, shrink, used_bytes
 from device.store import get_state, open_store, set_state
 from device.tidy import tidy
@@ -351,6 +355,25 @@ def test_models_in_use_and_before_stay(settings: Settings, make_model: MakeModel
     left = {path.stem for path in (settings.device.data / "models").glob("*.onnx")}
     assert left == {ids[0], ids[5], ids[4]}
     db.close()
+
+
+def test_a_model_that_comes_into_use_again_meanwhile_keeps_its_file(
+    settings: Settings, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [make_model(seed, f"{seed}.onnx") for seed in range(4)]
+    ids = [use_model(settings, file) for file in files]
+    settings = change(settings, "keeping", models=2)
+    race = activation.race
+
+    def tidied_meanwhile(content: bytes, patches: Patches, settings: Settings) -> Outcome:
+        db = open_store(settings.device.data)
+        assert model_path(settings.device.data, ids[0]) in remove_old_models(db, settings)
+        db.close()
+        return race(content, patches, settings)
+
+    monkeypatch.setattr(activation, "race", tidied_meanwhile)
+    assert use_model(settings, files[0]) == ids[0]
+    assert model_path(settings.device.data, ids[0]).exists()
 
 
 def test_without_its_disk_nothing_is_written(settings: Settings, tmp_path: Path) -> None:
