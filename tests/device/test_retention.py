@@ -18,7 +18,7 @@ from device.cycles import start_cycle
 from device.exchange.push import push
 from device.old_rows import remove_old_models, remove_old_rows
 from device.patches import Patches
-from device.race import Outcome
+from device.race import Outcome, race
 from device.retention import Scope, keep_in_bounds, remove, shrink, used_bytes
 from device.store import get_state, open_store, set_state
 from device.tidy import tidy
@@ -363,7 +363,6 @@ def test_a_model_that_comes_into_use_again_meanwhile_keeps_its_file(
     files = [make_model(seed, f"{seed}.onnx") for seed in range(4)]
     ids = [use_model(settings, file) for file in files]
     settings = change(settings, "keeping", models=2)
-    race = activation.race
 
     def tidied_meanwhile(content: bytes, patches: Patches, settings: Settings) -> Outcome:
         db = open_store(settings.device.data)
