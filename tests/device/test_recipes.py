@@ -177,6 +177,38 @@ def test_no_part_is_judged_by_another_recipe_while_the_chosen_one_has_a_mistake(
     db.close()
 
 
+def test_a_recipe_that_changes_keeps_its_model_until_it_is_loaded_anew(
+    settings: Settings, make_model: MakeModel
+) -> None:
+    """Else each part until then is NG, for there is no model."""
+    text = f'[recipe]\n{CLASSES}pass_classes = ["clean"]\n'
+    write(settings, "ring", text)
+    db = open_store(settings.device.data)
+    under = load_recipes(settings).named("ring")
+    assert under is not None
+    id_ = activate(db, make_model(), under, "test", "ring").id
+    book = RecipeBook(settings, lambda _: None)
+    book.follow(db)
+    write(settings, "ring", f"{text}thresholds = {{ scratch = 9 }}\n")
+    book.follow(db)
+    ring = book.named("ring")
+    assert ring is not None
+    assert ring.model is not None
+    assert ring.model.id == id_
+    end = time.monotonic() + 30
+    while ring.model.thresholds.tolist() != [0.05, 0.05, 0.05, 9.0]:
+        book.follow(db)
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    write(settings, "ring", '[recipe]\nclasses = ["clean", "rust"]\npass_classes = ["clean"]\n')
+    book.follow(db)
+    other = book.named("ring")
+    assert other is not None
+    assert other.model is None, "it is for other classes"
+    book.close()
+    db.close()
+
+
 def test_a_changed_recipe_is_taken_up_although_the_store_cannot_be_written(
     settings: Settings,
 ) -> None:
