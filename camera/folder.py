@@ -60,6 +60,11 @@ def read_grey(path: Path) -> GreyImage:
     return np.asarray(image, np.uint8)
 
 
+def printable(text: str) -> str:
+    """Text with a question mark for what of a file's name is no UTF-8: no store takes that."""
+    return text.encode("utf-8", "replace").decode()
+
+
 class FolderSource:
     """Replays images from a folder at a set rate, or as fast as they are taken."""
 
@@ -101,7 +106,7 @@ class FolderSource:
                 try:
                     image = read_grey(path)
                 except UserError as error:
-                    self._report(Event("unreadable", str(error)))
+                    self._report(Event("unreadable", printable(str(error))))
                 else:
                     readable += 1
                     yield self._frame(path, image, sequence, entry)
@@ -131,7 +136,7 @@ class FolderSource:
             number,
             time.monotonic_ns(),
             time.time_ns(),
-            str(path),
+            printable(str(path)),
             truth,
             entry.get("defects", ()),
             entry.get("fault"),

@@ -82,23 +82,29 @@ def activate(
     model = load_model_bytes(content, str(file), settings.device.threads)
     check_recipe(model.metadata, settings.recipe, str(file))
     path = model_path(data, model.id)
-    try:
-        write_durably(path, content)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    _write(path, content)
     seen = stream_patches(db, settings.recipe.name)
     outcome = race(content, seen if golden is None else np.concatenate([golden, seen]), settings)
     judging = model
     if outcome.variant == "int8":
         judging = load_model_bytes(content, str(file), settings.device.threads, "int8")
     latency_ms = measure_latency(judging)
-    with explain_errors(data / STORE_FILE), db.atomic():
+    with explain_errors(data / STORE_FILE), exclusive(db):
+        if not path.exists():  # a clean-up took it for an old one of no use
+            _write(path, content)
         add_model(db, model, latency_ms)
         record_race(db, model.id, outcome)
         record_activation(db, model.id, reason, recipe)
         if also is not None:
             also(model)
     return model
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        write_durably(path, content)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def go_back(db: Database, model_id: str, under: Under, who: str) -> Model:
@@ -123,6 +129,8 @@ def go_back(db: Database, model_id: str, under: Under, who: str) -> Model:
         raise UserError(f"{path}: not the model it was; go back to another one")
     check_recipe(model.metadata, settings.recipe, str(path))
     with explain_errors(data / STORE_FILE), exclusive(db):
+        if not path.exists():
+            raise UserError(f"{path}: went meanwhile; go back to another one")
         record_activation(db, model_id, f"rolled back by {who}", under.key)
         if left is not None:
             refuse(db, left, f"rolled back by {who}", under.key)

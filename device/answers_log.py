@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from device.carry_over import mend_references
+from device.carry_over import mend_references, move_to_end
 from device.clock import stamp
 from device.durable import write_durably
 
@@ -24,6 +24,8 @@ TRIM_FROM = 256 * 1024
 """Bytes from which a clean-up removes what the trainer has."""
 COLUMNS = 10
 """Of a row of `labels`."""
+PATCH = 1
+"""The column with the patch."""
 WALL_NS = 5
 """The column with the wall clock."""
 
@@ -58,25 +60,35 @@ def logged_answers(folder: Path) -> list[list[Any]]:
 
 
 def put_back_answers(db: Database, folder: Path, device: str) -> int:
-    """Store the logged answers that a store lacks, if need be without a picture; how many."""
+    """Store the logged answers that a store lacks, if need be without a picture; how many.
+
+    The last answer of a patch counts, so those that came after one that is put back are stored
+    behind it.
+    """
     rows = logged_answers(folder)
     db.conn.commit()
     db.execute("PRAGMA foreign_keys = OFF")
     try:
         with db.atomic():
-            before = db.execute("SELECT count(*) FROM labels").fetchone()[0]
+            count = 0
+            lacked: set[str] = set()
             for row in rows:
-                db.execute(f"INSERT OR IGNORE INTO labels VALUES ({', '.join('?' * COLUMNS)})", row)  # noqa: S608
-            after = db.execute("SELECT count(*) FROM labels").fetchone()[0]
+                marks = ", ".join("?" * COLUMNS)
+                found = db.execute(f"INSERT OR IGNORE INTO labels VALUES ({marks})", row)  # noqa: S608
+                count += found.rowcount
+                if found.rowcount:
+                    lacked.add(row[PATCH])
+                elif row[PATCH] in lacked:
+                    move_to_end(db, row[0])
     finally:
         db.execute("PRAGMA foreign_keys = ON")
-    if after > before:
+    if count:
         mend_references(db, device)
-    return int(after - before)
+    return count
 
 
 def trim_log(db: Database, folder: Path, keep_days: float) -> int:
-    """Remove what the trainer has acknowledged, once the file is large; lines that stay.
+    """Remove what the trainer has acknowledged, once the file is large; lines that stay, or -1.
 
     Within a transaction that keeps writers away. A line whose answer is not in the store stays
     for `keep_days`: the store may be damaged without anybody knowing it yet.
@@ -97,5 +109,8 @@ def trim_log(db: Database, folder: Path, keep_days: float) -> int:
         for row in logged_answers(folder)
         if row[0] not in acknowledged and (row[0] in there or row[WALL_NS] > before)
     ]
-    write_durably(path, "".join(f"\n{json.dumps(row)}" for row in kept).encode())
+    try:
+        write_durably(path, "".join(f"\n{json.dumps(row)}" for row in kept).encode())
+    except OSError:  # a full disk: the clean-up goes on and makes room
+        return -1
     return len(kept)

@@ -85,6 +85,9 @@ class Asker:
                     reasons.append(("uncertain", score, None))
             if audit:
                 reasons.append(("audit", self._rng.random(), self._audit_share))
+            if not reasons:  # a halted machine shows its plate a million times, never quite alike
+                self._asked.discard(identity)
+                continue
             pixels = patches[i].copy()  # the frame's memory may be large
             kept += [
                 KeptPatch(
@@ -119,6 +122,7 @@ class Asker:
                 self._cold.take(0, priority, identity)
                 self._seen.add(identity, print_)
             elif not self._has_room(alike):
+                self._asked.discard(identity)
                 continue
             kept.append(
                 KeptPatch(
@@ -136,6 +140,8 @@ class Asker:
     def forget(self, kept: Sequence[KeptPatch]) -> None:
         """These could not be kept: they take up no place, and are asked about when seen again."""
         for patch in kept:
+            if patch.reason == "defect":  # that was no question
+                continue
             self._asked.discard(patch.id)
             self._seen.forget(patch.id)
             self._uncertain.forget(patch.id)

@@ -4,6 +4,7 @@ A copy is a folder: the store, the files of the models that may be gone back to,
 SHA-256 sums that is written last. What is not listed, or not as listed, is no copy.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -50,7 +51,10 @@ class Copy(NamedTuple):
 
 
 def copies(settings: Settings) -> list[Copy]:
-    """The copies there are, the latest first; none where no folder is set or it is away."""
+    """The copies there are, the latest first; none where no folder is set or it is away.
+
+    Last come those of a moment that is still to come: the clock was wrong then.
+    """
     folder = settings.backup.folder
     found = []
     for path in folder.glob("millsight-*") if folder is not None and folder.is_dir() else ():
@@ -59,7 +63,8 @@ def copies(settings: Settings) -> list[Copy]:
             found.append(Copy(path, said["wall_ns"], said["labels"], said["bytes"]))
         except (OSError, ValueError, KeyError):
             continue  # one that was not finished
-    return sorted(found, key=lambda one: (one.wall_ns, one.folder.name), reverse=True)
+    now = time.time_ns()
+    return sorted(found, key=lambda c: (c.wall_ns <= now, c.wall_ns, c.folder.name), reverse=True)
 
 
 def back_up(settings: Settings, db: Database) -> Copy:
@@ -72,11 +77,14 @@ def back_up(settings: Settings, db: Database) -> Copy:
     folder = _folder_of(settings)
     with one_at_a_time(settings.device.data / "backup.lock", "another copy is being made; wait"):
         try:
+            _drop_parts(folder)  # first: it may be what takes the room
             copy = _copy(settings, db, folder)
             for old in [*copies(settings)[settings.backup.keep :]]:
                 shutil.rmtree(old.folder)
-            for part in folder.glob(".millsight-*"):  # of one that died
-                shutil.rmtree(part)
+        except sqlite3.OperationalError as error:  # SQLite's words for a disk that fails
+            with contextlib.suppress(OSError):
+                _drop_parts(folder)
+            raise UserError(f"{folder}: no copy was made: {error}") from None
         except OSError as error:
             where = error.filename or folder
             raise UserError(f"{where}: no copy was made: {error.strerror}") from None
@@ -128,6 +136,12 @@ def restore(settings: Settings, copy: Path | None, who: str) -> str:
     db.close()
     kept = f"; the store before is {aside.name}" if aside else ""
     return f"{folder.name} is in place, {carried} answers carried over{kept}"
+
+
+def _drop_parts(folder: Path) -> None:
+    """Remove what there is of copies that were not finished."""
+    for part in folder.glob(".millsight-*"):
+        shutil.rmtree(part)
 
 
 def _folder_of(settings: Settings) -> Path:

@@ -106,9 +106,10 @@ def _mend_flag(db: Database, rowid: int) -> None:
 
 
 def carry_over_answers(into: Path, other: Path) -> int:
-    """Copy the answers about patches that a store has no answer of, out of another; how many.
+    """Copy the answers that a store lacks out of another; how many.
 
-    As far as the other can be read: it may be damaged.
+    As far as the other can be read: it may be damaged. What the store alone has of a patch comes
+    last, for it was said later: the other is a copy of before, or the store that a copy replaces.
     """
     if not other.exists():
         return 0
@@ -117,17 +118,23 @@ def carry_over_answers(into: Path, other: Path) -> int:
         db.execute("PRAGMA synchronous = OFF")  # flushed as a whole, before it is put in place
         try:
             with attached(db, other):
-                wanted = (
-                    "patch_id IN (SELECT patch_id FROM old.labels "
-                    "EXCEPT SELECT patch_id FROM main.labels)"
-                )
                 db.execute(
-                    f"CREATE TEMP TABLE carried AS SELECT DISTINCT patch_id FROM old.labels "  # noqa: S608
-                    f"WHERE {wanted}"
+                    "CREATE TEMP TABLE carried AS SELECT DISTINCT patch_id FROM old.labels "
+                    "WHERE id NOT IN (SELECT id FROM main.labels)"
                 )
+                before = db.execute("SELECT count(*) FROM main.labels").fetchone()[0]
+                mixed = "(SELECT patch_id FROM carried INTERSECT SELECT patch_id FROM main.labels)"
+                ordered = db.execute(
+                    f"SELECT id FROM old.labels WHERE patch_id IN {mixed} ORDER BY rowid"  # noqa: S608
+                ).fetchall()
+                ordered += db.execute(
+                    f"SELECT id FROM main.labels WHERE patch_id IN {mixed} "  # noqa: S608
+                    "AND id NOT IN (SELECT id FROM old.labels) ORDER BY rowid"
+                ).fetchall()
                 for table, condition in (
                     ("patches", "id IN (SELECT patch_id FROM carried)"),
-                    ("pictures_gone", "patch_id IN (SELECT patch_id FROM carried)"),
+                    ("pictures_gone", "patch_id IN (SELECT patch_id FROM carried) AND patch_id IN "
+                     "(SELECT id FROM main.patches WHERE png = x'')"),
                     ("frames", "id IN (SELECT frame_id FROM old.flags WHERE patch_id IN "
                      "(SELECT patch_id FROM carried))"),
                     ("labels", "patch_id IN (SELECT patch_id FROM carried)"),
@@ -147,13 +154,20 @@ def carry_over_answers(into: Path, other: Path) -> int:
                     f"INSERT OR IGNORE INTO main.flags ({columns}) SELECT {columns} "  # noqa: S608
                     "FROM old.flags WHERE patch_id IN (SELECT patch_id FROM carried) ORDER BY id"
                 )
-                count = db.execute(
-                    "SELECT count(*) FROM main.labels "
-                    "WHERE patch_id IN (SELECT patch_id FROM carried)"
-                ).fetchone()[0]
+                after = db.execute("SELECT count(*) FROM main.labels").fetchone()[0]
+                for (label,) in ordered:
+                    move_to_end(db, label)
                 db.execute("DROP TABLE carried")
                 db.conn.commit()
             mend_references(db, "")
         except sqlite3.DatabaseError:
             return 0
-    return int(count)
+    return int(after - before)
+
+
+def move_to_end(db: Database, label_id: str) -> None:
+    """Make a label the last of all; the last one of a patch counts."""
+    db.execute(
+        "UPDATE main.labels SET rowid = (SELECT max(rowid) FROM main.labels) + 1 WHERE id = ?",
+        [label_id],
+    )

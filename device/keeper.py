@@ -119,6 +119,13 @@ Encoded: TypeAlias = tuple[KeptFrame, bytes | None, list[bytes]]
 """A frame with its JPEG, where it has one, and the PNGs of its kept patches."""
 
 
+def _waiting_helps(error: Exception) -> bool:
+    """Whether what went wrong is the disk's or the store's fault, and not what is to be stored."""
+    return isinstance(error, (UserError, OSError, sqlite3.Error)) and not isinstance(
+        error, sqlite3.IntegrityError
+    )
+
+
 class Keeper:
     """The one writer of the capture loop's process."""
 
@@ -156,17 +163,20 @@ class Keeper:
         self._db = open_store(self._folder)
         self._identity = identity_of(self._folder)
 
-    def put(self, item: Item) -> bool:
-        """Hand something over to be stored; waits while the queue is full.
+    def put(self, item: Item, *, wait: bool = True) -> bool:
+        """Hand something over to be stored; waits while the queue is full, unless told not to.
 
-        False: the disk takes nothing at present, or no pictures, and the item was not taken.
+        False: the disk takes nothing at present, or no pictures, or the queue is full, and the item
+        was not taken.
         """
         if self.no_room.is_set() and isinstance(item, KeptFrame):
             return False
         while not self.paused.is_set():
             with contextlib.suppress(queue.Full):
-                self._queue.put(item, timeout=0.2)
+                self._queue.put(item, wait, timeout=0.2)
                 return True
+            if not wait:
+                break
         return False
 
     def close(self) -> None:
@@ -194,7 +204,7 @@ class Keeper:
         self._look_for_room()
         encoded = [self._encode(i) if isinstance(i, KeptFrame) else i for i in group]
         while (error := self._commit(encoded)) is not None:
-            if isinstance(error, sqlite3.IntegrityError):  # waiting mends nothing
+            if not _waiting_helps(error):
                 self._store_what_fits(group, error)
                 return
             if is_damage(error):
@@ -231,7 +241,7 @@ class Keeper:
             if isinstance(item, KeptFrame)
             else f"what is called {type(item).__name__}"
         )
-        text = f"{what} cannot be stored, now or later: {error}; this is a fault of the program"
+        text = f"{what} cannot be stored, now or later: {error}"
         self._report(Event("not-kept", text))
         self._resume()
 
@@ -283,6 +293,7 @@ class Keeper:
             with explain_errors(self._folder / STORE_FILE), self._db.atomic():
                 for item in group:
                     self._insert(item)
+                refuse_while_mending(self._folder)  # or the same would be counted at every retry
             self._refuse_another()  # what went into a store that is replaced goes into the next
         except Exception as error:  # noqa: BLE001 - reported; the loop must go on judging
             if is_damage(error):
@@ -299,8 +310,8 @@ class Keeper:
         if self._suspected.is_set():
             self._db.close()
             mend_and_report(self._settings, self._report)
-            self._suspected.clear()
             self._open()
+            self._suspected.clear()  # not before: what is closed must be opened again
         elif identity_of(self._folder) != self._identity:
             need_disk(self._settings)
             self._db.close()

@@ -234,9 +234,9 @@ class InspectionLoop:
             return
         self._db.close()
         self._db = open_store(data)
-        self._identity = identity_of(data)
         with explain_errors(data / STORE_FILE):
             self._book.reopen(self._db)
+        self._identity = identity_of(data)
 
     def _follow_first(self) -> None:
         """Take up what is in force at the start; a store that proves damaged is mended once.

@@ -97,8 +97,11 @@ def mend_and_report(settings: Settings, report: Report) -> None:
 
 
 def verify_store_in_use(path: Path) -> str | None:
-    """What is wrong with a store that others may have open; None: nothing, or there is none."""
-    return verify_store(path) if path.exists() else None
+    """What is wrong with a store that others may have open; None: nothing, or there is none.
+
+    In full: somebody stumbled over damage, and would do so for ever if it were in an index.
+    """
+    return (verify_store(path) or verify_store(path, full=True)) if path.exists() else None
 
 
 def _mend(settings: Settings, data: Path) -> Mended:

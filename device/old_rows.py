@@ -6,6 +6,8 @@ from sqlite_utils import Database
 
 from config.settings import Settings
 from device.clock import CLOCK_OK_FROM_NS, stamp
+from device.exchange.may_go import MAY_GO
+from device.retention import NEWEST_FLAGGED
 from device.store import exclusive
 
 ROWS = 2000
@@ -36,7 +38,10 @@ def remove_old_rows(db: Database, settings: Settings) -> int:
     for table, old in OLD.items():
         statement = (
             f"DELETE FROM {table} WHERE id IN "  # noqa: S608 - our own words
-            f"(SELECT id FROM {table} WHERE {old} LIMIT {ROWS})"
+            # Never the last one: its number would come again, and whoever follows the table by
+            # its numbers (exchange, plant) took what is new for known.
+            f"(SELECT id FROM {table} WHERE {old} AND id < (SELECT max(id) FROM {table}) "
+            f"LIMIT {ROWS})"
         )
         removed += _repeat(db, statement, before)
     for table, old in OLD_COUNTS.items():
@@ -76,9 +81,12 @@ def _remove_old_answers(db: Database, before_ns: int) -> int:
     while True:
         with exclusive(db):
             rows = db.execute(
-                "SELECT g.patch_id FROM pictures_gone g WHERE g.clock_ok AND g.wall_ns < ?1 "
+                "SELECT p.id FROM pictures_gone g JOIN patches p ON p.id = g.patch_id "  # noqa: S608
+                "WHERE g.clock_ok AND g.wall_ns < ?1 "
                 "AND NOT EXISTS (SELECT 1 FROM labels l WHERE l.patch_id = g.patch_id "
-                "AND NOT (l.clock_ok AND l.wall_ns < ?1)) LIMIT 100",
+                "AND NOT (l.clock_ok AND l.wall_ns < ?1)) "
+                # Where damage took the picture, the trainer may not have the answer.
+                f"AND {MAY_GO} AND p.id IS NOT {NEWEST_FLAGGED} LIMIT 100",
                 [before_ns],
             ).fetchall()
             for (patch_id,) in rows:
@@ -121,6 +129,14 @@ def remove_old_models(db: Database, settings: Settings) -> list[Path]:
 
     The models in use, the ones before them, those of probations, and the latest others stay.
     """
+    with exclusive(db):  # none of them comes into use meanwhile
+        gone = _old_models(db, settings)
+        for path in gone:
+            path.unlink(missing_ok=True)
+    return gone
+
+
+def _old_models(db: Database, settings: Settings) -> list[Path]:
     folder = settings.device.data / "models"
     kept: set[str] = set()
     for (recipe,) in db.execute("SELECT DISTINCT recipe FROM activations").fetchall():
@@ -141,7 +157,4 @@ def remove_old_models(db: Database, settings: Settings) -> list[Path]:
         ((order[i], path) for i, path in files if i in order and i not in kept),
         key=lambda pair: pair[0],
     )
-    gone = [path for _, path in others[max(0, settings.keeping.models - len(kept)) :]]
-    for path in gone:
-        path.unlink(missing_ok=True)
-    return gone
+    return [path for _, path in others[max(0, settings.keeping.models - len(kept)) :]]

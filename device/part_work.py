@@ -92,7 +92,7 @@ class PartWork:
     def close(self) -> None:
         """End: what waits is answered with NG, and recorded."""
         self.machine.close()
-        self.record()
+        self.record(wait=True)
 
     def note(self, event: Event) -> None:
         """Take in what happened to the camera."""
@@ -152,8 +152,11 @@ class PartWork:
         if ticket.last:
             self.machine.answer(trigger, answer)
 
-    def record(self) -> None:
-        """Hand the answered parts over to be stored; what the disk does not take waits."""
+    def record(self, *, wait: bool = False) -> None:
+        """Hand the answered parts over to be stored; what the disk does not take waits.
+
+        Without `wait` the next part never does so too: after a full disk there may be thousands.
+        """
         for told in self.machine.answered():
             done = told.done
             row = self._row(told)
@@ -167,7 +170,7 @@ class PartWork:
                 who = BY_LINE if done.trigger.tool or not done.trigger.recipe else BY_PLC
                 if self._keeper.put(LotBegun(*named, who)):
                     self._named = named
-        while self._waiting and self._keeper.put(self._waiting[0]):
+        while self._waiting and self._keeper.put(self._waiting[0], wait=wait):
             del self._waiting[0]
         del self._waiting[:-PARTS_KEPT]
 

@@ -15,6 +15,7 @@ from camera.source import Event
 from config.errors import UserError
 from config.recipes import Recipes, Stamp, load_recipes, stamps_of
 from config.settings import Recipe, Settings
+from device.activation import check_recipe
 from device.asking import Asker
 from device.cycles import start_cycle
 from device.drift_watch import Watch
@@ -143,10 +144,11 @@ class RecipeBook:
             self._event(Event("recipe-refused", error))
         who = user_name()
         try:
-            for name, text in recipes.texts.items():
-                record_recipe(db, name, text, who)
-            for name in set(recorded_recipes(db)) - set(recipes.texts):
-                record_recipe(db, name, "", who)
+            with explain_errors(self._site.device.data / STORE_FILE):
+                for name, text in recipes.texts.items():
+                    record_recipe(db, name, text, who)
+                for name in set(recorded_recipes(db)) - set(recipes.texts):
+                    record_recipe(db, name, "", who)
         except UserError as error:
             self._event(Event("store", str(error)))
         loaded = {}
@@ -166,14 +168,29 @@ class RecipeBook:
                     loaded[name] = old
                 continue
             cycle = in_force(db, key).cycle or _first_cycle(db, key)
-            asker = Asker(settings, db, cycle)
+            model = None if old is None else _still_fits(old.model, settings.recipe)
+            classes = [] if model is None else model.metadata.classes
             watch = Watch(settings.drift, settings.recipe)
-            loaded[name] = Loaded(
-                settings, key, Cutter(settings.recipe), asker, ModelLoader(settings), watch
-            )
+            loader = ModelLoader(settings)
+            one = Loaded(
+                settings, key, Cutter(settings.recipe), Asker(settings, db, cycle, classes),
+                loader, watch, model,
+            )  # fmt: skip
+            if old is not None and model is not None:  # until it is loaded anew
+                one.now = old.now._replace(activation=0)
+                watch.follow(one.now.part, model.id, classes)
+            loaded[name] = one
         with self._lock:
             gone = [one for name, one in self._loaded.items() if loaded.get(name) is not one]
             self._recipes, self._loaded = recipes, loaded
+            chosen = self.missing or self._name
+            lost = chosen not in loaded and self.missing is None
+            self._name, self.missing = (chosen, None) if chosen in loaded else (self._name, chosen)
+        if lost:
+            text = (
+                f"recipe {chosen!r} was in force and is not there; mend its file, or select another"
+            )
+            self._event(Event("recipe-refused", text))
         for one in gone:
             one.loader.close()
 
@@ -248,6 +265,16 @@ class RecipeBook:
         else:
             self.switch(name)
             self.missing = None
+
+
+def _still_fits(model: Model | None, recipe: Recipe) -> Model | None:
+    """The model in use, where it is one for a recipe that has changed, too."""
+    try:
+        if model is not None:
+            check_recipe(model.metadata, recipe, model.id)
+    except UserError:
+        return None
+    return model
 
 
 def _refuse_mixed_pictures(db: Database, recipe: Recipe) -> None:

@@ -6,6 +6,7 @@ import time
 from sqlite_utils import Database
 
 from config.recipes import Recipes
+from device.clock import stamp
 from device.shifts import labels_in_shift, shift_at
 
 
@@ -31,9 +32,12 @@ def recipes_spent(db: Database, recipes: Recipes) -> set[str]:
 
 
 def _claimed(db: Database, recipe: str) -> int:
+    """Its questions on somebody's screen; a page that was closed has none any more."""
+    now = stamp()
     row = db.execute(
         "SELECT count(DISTINCT c.patch_id) FROM claims c JOIN flags f ON f.patch_id = c.patch_id "
-        "JOIN frames r ON r.id = f.frame_id WHERE r.recipe = ?",
-        [recipe],
+        "JOIN frames r ON r.id = f.frame_id "
+        "WHERE r.recipe = ? AND c.boot_id = ? AND c.expires_ns > ?",
+        [recipe, now.boot_id, now.monotonic_ns],
     ).fetchone()
     return int(row[0])

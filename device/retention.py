@@ -41,6 +41,11 @@ FREE = """
 """Condition on a flag `f`: its patch has no answer, and nobody is being asked about it."""
 
 
+NEWEST_FLAGGED = "(SELECT patch_id FROM flags ORDER BY id DESC LIMIT 1)"
+"""A patch that stays: the number of its flag would come again, and a new flag be taken for one that
+was sent."""
+
+
 class Removed(NamedTuple):
     """What went."""
 
@@ -154,6 +159,7 @@ def remove(db: Database, patch_ids: Sequence[str]) -> Removed:
     unlabelled = labelled = 0
     frames: set[str] = set()
     with exclusive(db):
+        newest = db.execute(f"SELECT {NEWEST_FLAGGED}").fetchone()[0]
         for patch_id in patch_ids:
             its_frames = [
                 row[0]
@@ -163,7 +169,10 @@ def remove(db: Database, patch_ids: Sequence[str]) -> Removed:
                 if not _remove_picture(db, patch_id):
                     continue
                 labelled += 1
-            elif db.execute("SELECT 1 FROM claims WHERE patch_id = ?", [patch_id]).fetchone():
+            elif (
+                patch_id == newest
+                or db.execute("SELECT 1 FROM claims WHERE patch_id = ?", [patch_id]).fetchone()
+            ):
                 continue
             else:
                 _remove_patch(db, patch_id)

@@ -18,6 +18,7 @@ from device.durable import flush_folder, write_durably
 
 STORE_FILE = "millsight.db"
 LOCK = "mending.lock"
+SWAP_LOCK = "swap.lock"
 NOTE = "swap.note"
 PARTS = ("-wal", "-shm", "")
 SET_ASIDE_KEPT = 2
@@ -48,11 +49,15 @@ def identity_of(data: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def verify_store(path: Path) -> str | None:
-    """What is wrong with a store that nobody uses; None: nothing."""
+def verify_store(path: Path, *, full: bool = False) -> str | None:
+    """What is wrong with a store that nobody uses; None: nothing.
+
+    `full` compares indexes with their rows too, which takes longer.
+    """
+    pragma = "integrity_check" if full else "quick_check"
     try:
         with closing(sqlite3.connect(path)) as db:
-            rows = db.execute("PRAGMA quick_check(1)").fetchall()
+            rows = db.execute(f"PRAGMA {pragma}(1)").fetchall()
             if rows != [("ok",)]:
                 return str(rows[0][0])[:200]
             if db.execute("PRAGMA foreign_key_check").fetchone() is not None:
@@ -92,9 +97,16 @@ def finish_swap(data: Path) -> None:
     Raises:
         OSError: the disk fails.
     """
-    note = data / NOTE
-    if not note.exists():
+    if not (data / NOTE).exists():
         return
+    with (data / SWAP_LOCK).open("w") as file:  # after a power cut several programs start at once
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if (data / NOTE).exists():
+            _swap(data)
+
+
+def _swap(data: Path) -> None:
+    note = data / NOTE
     fresh, aside = note.read_text(encoding="utf-8").split("\n")[:2]
     if (data / fresh).exists():  # so that what lies in the store's place is the old one
         for part in PARTS:

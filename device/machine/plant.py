@@ -15,6 +15,7 @@ from config.settings import Settings
 from device.machine.facts import counters_of, model_of, result_of, state_of
 from device.parts import last_part, parts_after
 from device.store import STORE_FILE, explain_errors, open_store
+from device.swap_store import identity_of
 
 
 class Listener(Protocol):
@@ -64,7 +65,8 @@ def serve(settings: Settings, report: Report, stopping: threading.Event) -> None
         UserError: the store cannot be opened, or the extra `plant` is not installed.
     """
     listeners = _listeners(settings, report)
-    db = open_store(settings.device.data)
+    data = settings.device.data
+    db, identity = open_store(data), identity_of(data)
     last = last_part(db)
     first = parts_after(db, last - 1)
     for one in listeners:
@@ -75,7 +77,13 @@ def serve(settings: Settings, report: Report, stopping: threading.Event) -> None
         said = ""
         while not stopping.is_set():
             try:
-                with explain_errors(settings.device.data / STORE_FILE):
+                now = identity_of(data)
+                if now not in {identity, None}:  # it was mended, or a copy was brought back
+                    fresh = open_store(data)
+                    db.close()
+                    db, identity = fresh, now
+                    last = min(last, last_part(db))
+                with explain_errors(data / STORE_FILE):
                     last = _look(db, settings, listeners, last)
                 said = ""
             except UserError as error:

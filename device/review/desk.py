@@ -86,9 +86,9 @@ class Desk:
         self.edition = edition_of(settings)
 
     def _open(self) -> None:
-        self._identity = identity_of(self.settings.device.data)
+        before = identity_of(self.settings.device.data)
         self._db = open_store(self.settings.device.data)
-        self._identity = self._identity or identity_of(self.settings.device.data)
+        self._identity = before or identity_of(self.settings.device.data)
         self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         self._db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
 
@@ -314,7 +314,7 @@ class Desk:
             self.admit_as(db, cookie, message.operator)
             patch_id = queue.undo(db, message.id, message.holder, message.operator)
             have = [*message.have, *([patch_id] if patch_id else [])]
-            question = patch_id and question_page(
-                db, queue.question_of(db, patch_id), self.under(db, patch_id)
-            )
-            return self.state(db, message, have, message.operator) | {"question": question}
+            # None: damage took it, and left the answer.
+            question = last_question(db, patch_id) if patch_id else None
+            shown = question and question_page(db, question, self.under(db, question.patch_id))
+            return self.state(db, message, have, message.operator) | {"question": shown}

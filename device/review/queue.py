@@ -75,7 +75,7 @@ def claim_repeat(
         ).fetchall()
         mine = [patch_id for (patch_id,) in leased if holders.get(patch_id) == holder]
         if lost := [patch_id for patch_id in mine if patch_id not in have]:
-            return question_of(db, lost[0])
+            return last_question(db, lost[0])
         given, repeats = db.execute(
             "SELECT total((1 - 2 * (answer = 'undone')) * (NOT repeat)), "
             "total((1 - 2 * (answer = 'undone')) * repeat) "
@@ -91,7 +91,8 @@ def claim_repeat(
                 ORDER BY rowid DESC LIMIT ?
             ) l WHERE l.answer IN ('class', 'can''t tell') AND l.operator != ? AND NOT l.repeat
                 AND l.number = (SELECT max(rowid) FROM labels WHERE patch_id = l.patch_id)
-                AND EXISTS (SELECT 1 FROM flags WHERE patch_id = l.patch_id)
+                AND EXISTS (
+                    SELECT 1 FROM flags WHERE patch_id = l.patch_id AND reason != 'defect')
                 AND NOT EXISTS (SELECT 1 FROM second_looks WHERE label_id = l.id)
                 AND NOT EXISTS (SELECT 1 FROM pictures_gone WHERE patch_id = l.patch_id)
             ORDER BY l.id
@@ -102,18 +103,11 @@ def claim_repeat(
         for (patch_id,) in rows:
             if patch_id in have or patch_id in holders or patch_id in skipped:
                 continue
-            question = question_of(db, patch_id)
-            if question.recipe in recipes:
+            question = last_question(db, patch_id)
+            if question is not None and question.recipe in recipes:
                 _lease(db, patch_id, holder, repeat=True)
                 return question
         return None
-
-
-def question_of(db: Database, patch_id: str) -> Question:
-    """The last question that was asked about a patch."""
-    question = last_question(db, patch_id)
-    assert question is not None, "nobody answers what was never asked"
-    return question
 
 
 def renew(db: Database, holder: str, patch_ids: Collection[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """The second place for answers: what a store lacks is put back, and what is safe is removed."""
 
+import contextlib
 import random
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from config.settings import Settings
 from device import answers_log
-from device.answers import add_label
+from device.answers import CLASS, UNDONE, add_answer, add_label, is_labelled
 from device.answers_log import FILE, logged_answers, put_back_answers, trim_log
 from device.store import STORE_FILE, open_store
 from device.tidy import tidy
@@ -31,6 +32,25 @@ def test_a_store_gets_back_the_answers_that_it_lacks(box: Settings, tmp_path: Pa
     empty.close()
     assert rows(tmp_path / "new", "SELECT * FROM labels ORDER BY id") == whole
     assert rows(tmp_path / "new", "SELECT count(*) FROM patches WHERE png = x''") == [(8,)]
+
+
+def test_what_is_put_back_does_not_count_again_over_later_answers(box: Settings) -> None:
+    db = open_store(box.device.data)
+    patch, other = (row[0] for row in db.execute("SELECT patch_id FROM labels LIMIT 2").fetchall())
+    first = add_answer(db, patch, CLASS, "patch", "ben")
+    add_answer(db, other, CLASS, "clean", "ben")
+    add_answer(db, patch, UNDONE, None, "ben")
+    before = db.execute("SELECT id FROM labels WHERE patch_id = ? ORDER BY rowid", [patch])
+    expected = before.fetchall()
+    db.execute("DELETE FROM labels WHERE id = ?", [first])  # as damage does
+    db.conn.commit()
+    assert put_back_answers(db, box.device.data, "box") == 1
+    after = db.execute("SELECT id FROM labels WHERE patch_id = ? ORDER BY rowid", [patch])
+    assert after.fetchall() == expected
+    assert not is_labelled(db, patch)
+    assert is_labelled(db, other)
+    assert put_back_answers(db, box.device.data, "box") == 0
+    db.close()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -80,6 +100,30 @@ def test_what_the_trainer_has_is_removed_from_a_large_log(
         assert trim_log(db, box.device.data, 400) == 3
         assert trim_log(db, box.device.data, -1) == 2
     db.close()
+
+
+def test_a_large_log_on_a_full_disk_is_trimmed_later(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (small_disk / "ballast").unlink()
+    box = device_settings(small_disk, "box", keeping={"floor_mb": 1})
+    answer(box, fill(box, 4))
+    before = logged_answers(box.device.data)
+    monkeypatch.setattr(answers_log, "TRIM_FROM", 100)
+    db = open_store(box.device.data)
+    with db.atomic():
+        db.execute("SELECT 1 FROM labels").fetchone()
+        with (
+            (small_disk / "ballast").open("wb", buffering=0) as stream,
+            contextlib.suppress(OSError),
+        ):
+            while True:
+                stream.write(bytes(4096))
+        assert trim_log(db, box.device.data, 400) == -1
+        (small_disk / "ballast").unlink()
+        assert trim_log(db, box.device.data, 400) == 4
+    db.close()
+    assert logged_answers(box.device.data) == before
 
 
 def test_a_store_that_is_all_noise_gives_back_every_answer(box: Settings) -> None:

@@ -1,14 +1,22 @@
 """The keeper goes on, whatever it is handed."""
 
+import contextlib
+import threading
 import time
+from collections import Counter
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from camera.source import Event, Frame
+from camera.source import Event, Frame, Report
 from config.settings import PATCH_SIZE, Region, Settings
-from device.keeper import Keeper, KeptFrame, KeptPatch
+from device import mend
+from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
+from device.locks import one_at_a_time
+from device.parts import Part, parts_after
 from device.store import open_store
+from device.swap_store import LOCK
 
 WHOLE = Region(x=0, y=0, width=PATCH_SIZE, height=PATCH_SIZE)
 
@@ -57,3 +65,71 @@ def test_what_the_store_refuses_for_ever_holds_up_nothing_else(
     db = open_store(settings.device.data)
     assert db.execute("SELECT patch_id FROM flags ORDER BY 1").fetchall() == [("a",), ("c",)]
     db.close()
+
+
+def test_what_the_store_cannot_take_holds_up_nothing_else(
+    settings: Settings, plates: NDArray[np.uint8]
+) -> None:
+    """As with a name of a file that is no UTF-8."""
+    told: list[Event] = []
+    keeper = Keeper(settings, told.append)
+    keeper.put(Event("odd", "\udcfc"))
+    keeper.put(kept(plates[0], "a"))
+    keeper.start()
+    keeper.close()
+    assert [event.kind for event in told] == ["not-kept", "flagged"]
+
+
+def test_nothing_is_stored_twice_while_the_store_is_looked_at(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody takes it for damaged, as `millsight device tidy` may, and it is not."""
+    monkeypatch.setattr("device.keeper.RETRY_S", 0.05)
+    refused, told = threading.Event(), list[str]()
+
+    def report(event: Event) -> None:
+        told.append(event.kind)
+        refused.set()
+
+    keeper = Keeper(settings, report)
+    keeper.start()
+    part = Part(1, "p", "", "", "default", "", "pass", "", 0, 1.0, time.time_ns(), 0)
+    with one_at_a_time(settings.device.data / LOCK, "it is being mended"):
+        keeper.put(part)
+        keeper.put(Counts(Counter({(1, "", "default", "pass", "", "p", ""): 5}), Counter(), {}))
+        assert refused.wait(10)
+        time.sleep(0.3)  # some retries
+    keeper.close()
+    assert told == ["not-keeping", "keeping"]
+    db = open_store(settings.device.data)
+    assert [one.part for one in parts_after(db, 0)] == [part]
+    assert db.execute("SELECT sum(frames) FROM counters").fetchone() == (5,)
+    db.close()
+
+
+def test_a_store_that_cannot_be_opened_after_a_look_is_opened_later(
+    settings: Settings, plates: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever else found it odd looks at it next, and holds it just then."""
+    monkeypatch.setattr("device.keeper.RETRY_S", 0.05)
+    stack = contextlib.ExitStack()
+    refused, told = threading.Event(), list[str]()
+
+    def mend_and_report(settings: Settings, report: Report) -> None:
+        mend.mend_and_report(settings, report)
+        if not refused.is_set():
+            stack.enter_context(one_at_a_time(settings.device.data / LOCK, "looked at"))
+
+    def report(event: Event) -> None:
+        told.append(event.kind)
+        refused.set()
+
+    monkeypatch.setattr("device.keeper.mend_and_report", mend_and_report)
+    keeper = Keeper(settings, report)
+    keeper.start()
+    keeper.suspect()
+    keeper.put(kept(plates[0], "a"))
+    assert refused.wait(10)
+    stack.close()
+    keeper.close()
+    assert told == ["not-keeping", "keeping", "flagged"]

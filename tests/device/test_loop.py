@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 from camera.source import Event, Frame, KnownDefect
 from config.errors import UserError
 from config.recipes import Recipes
-from config.settings import PATCH_SIZE, Quality, Region, Settings
+from config.settings import PATCH_SIZE, FolderSource, Quality, Region, Settings
 from device.activation import activate, model_path
 from device.answers import add_label, flags_of_cycle, labelled_patches, waiting
 from device.cycles import start_cycle
@@ -491,3 +492,18 @@ def test_what_could_not_be_kept_is_asked_about_when_it_is_seen_again(
     assert {e.split()[1] for e in events if e.startswith("flagged: ")} == refused
     assert {patch for patch, _ in questions(settings)} == refused
     assert len(refused) == 3
+
+
+def test_names_of_files_may_be_no_utf_8(
+    settings: Settings, plates: np.ndarray, tmp_path: Path
+) -> None:
+    folder = tmp_path / "from another system"
+    folder.mkdir()
+    for i in range(3):
+        name = os.fsdecode(b"\xfct\xe9s%d.png" % i)
+        (folder / name).write_bytes(cv2.imencode(".png", plates[i])[1].tobytes())
+    (folder / os.fsdecode(b"\xfc.png")).write_bytes(b"no picture")
+    events = run(change(settings, "camera", folder=FolderSource(path=folder)))
+    assert len(questions(settings)) == 3
+    assert not [event for event in events if "not-k" in event]
+    assert len([event for event in events if "?.png: not an image" in event]) == 1

@@ -2,7 +2,9 @@
 
 import random
 import shutil
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,15 +14,19 @@ import pytest
 from camera.source import Event, Frame
 from config.errors import UserError
 from config.settings import Backup, Settings
-from device.answers import add_label
+from device import answers_log, swap_store
+from device.answers import CLASS, UNDONE, add_answer, add_label, is_labelled
 from device.backup import back_up, copies, restore
+from device.carry_over import carry_over_answers
+from device.durable import flush_folder
 from device.locks import one_at_a_time
 from device.loop import InspectionLoop
 from device.mend import mend
 from device.mend_model import is_whole
 from device.models_in_use import in_force
-from device.store import STORE_FILE, get_state, open_store, staying_the_store
-from device.swap_store import LOCK, NOTE, is_mending, put_in_place
+from device.retention import remove
+from device.store import STORE_FILE, exclusive, get_state, open_store, staying_the_store
+from device.swap_store import LOCK, NOTE, finish_swap, is_mending, put_in_place
 from device.tidy import tidy
 from tests.device.conftest import MakeModel, device_in, model_file
 from tests.device.test_loop import change, run, use_model
@@ -197,6 +203,31 @@ def test_a_running_inspection_mends_its_store_and_judges_on(
     assert in_use(filled) is not None
 
 
+def test_the_loop_asks_again_once_it_can_begin_with_a_new_store(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which it must first write a cycle of its recipe, and somebody else writes just then."""
+    monkeypatch.setattr("device.store.BUSY_TIMEOUT_S", 0.05)
+    data = settings.device.data
+    loop = InspectionLoop(settings, lambda _event: None)
+    loop._db = loop._open_store()
+    loop._book.follow(loop._db)
+    (data / "work").mkdir()
+    fresh = open_store(data / "work")
+    fresh.execute("DELETE FROM cycles")
+    fresh.close()
+    put_in_place(data, data / "work" / STORE_FILE, "damaged")
+    other = open_store(data)
+    with exclusive(other), pytest.raises(UserError, match="locked"):
+        loop._follow_store()
+    loop._follow_store()
+    assert loop._book.now.asker._db is loop._db
+    assert other.execute("SELECT count(*) FROM cycles").fetchone() == (1,)
+    other.close()
+    loop._book.close()
+    loop._db.close()
+
+
 def test_nobody_writes_while_the_store_is_mended(filled: Settings) -> None:
     data = filled.device.data
     with one_at_a_time(data / LOCK, "test"):
@@ -261,6 +292,67 @@ def test_a_swap_that_a_power_cut_interrupts_is_finished(
     back.close()
 
 
+def test_the_answer_that_counts_is_carried_over_although_the_copy_has_one_before_it(
+    filled: Settings, tmp_path: Path
+) -> None:
+    settings = filled.model_copy(update={"backup": Backup(folder=tmp_path / "copies")})
+    db = open_store(settings.device.data)
+    back_up(settings, db)
+    patch, other = (r[0] for r in db.execute("SELECT patch_id FROM labels LIMIT 2").fetchall())
+    add_answer(db, patch, UNDONE, None, "ben")
+    (settings.device.data / answers_log.FILE).unlink()  # it was acknowledged
+    before = db.execute("SELECT id FROM labels ORDER BY patch_id, rowid").fetchall()
+    db.close()
+    assert "1 answers carried over" in restore(settings, None, "ben")
+    db = open_store(settings.device.data)
+    assert db.execute("SELECT id FROM labels ORDER BY patch_id, rowid").fetchall() == before
+    assert not is_labelled(db, patch)
+    back_up(settings, db)  # it has both; damage takes one, and another is newer
+    add_answer(db, patch, CLASS, "patch", "ben")
+    before = db.execute("SELECT id FROM labels ORDER BY patch_id, rowid").fetchall()
+    db.execute("DELETE FROM labels WHERE patch_id = ? AND answer = 'undone'", [patch])
+    db.close()
+    assert carry_over_answers(settings.device.data / STORE_FILE, copy_of(settings)) == 1
+    db = open_store(settings.device.data)
+    assert db.execute("SELECT id FROM labels ORDER BY patch_id, rowid").fetchall() == before
+    assert is_labelled(db, patch)
+    assert is_labelled(db, other)
+    db.close()
+
+
+def copy_of(settings: Settings) -> Path:
+    return copies(settings)[0].folder / STORE_FILE
+
+
+def test_two_programs_that_start_after_a_power_cut_finish_a_swap_once(
+    filled: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = filled.device.data
+    (data / "work").mkdir()
+    fresh = open_store(data / "work")
+    fresh.execute("DELETE FROM cycles")
+    fresh.close()
+    monkeypatch.setattr(swap_store, "finish_swap", lambda _data: None)  # the power goes
+    put_in_place(data, data / "work" / STORE_FILE, "damaged")
+    monkeypatch.undo()
+    others: list[threading.Thread] = []
+
+    def slow_flush(folder: Path) -> None:
+        if not others:
+            others.append(threading.Thread(target=finish_swap, args=[data]))
+            others[0].start()
+            others[0].join(0.5)
+        flush_folder(folder)
+
+    monkeypatch.setattr(swap_store, "flush_folder", slow_flush)
+    finish_swap(data)
+    others[0].join()
+    db = open_store(data)
+    assert db.execute("SELECT count(*) FROM cycles").fetchone() == (0,)  # the new one
+    db.close()
+    assert len(list(data.glob(f"{STORE_FILE}.damaged*"))) == 1
+
+
 def test_copies_are_made_bounded_verified_and_brought_back(
     filled: Settings, tmp_path: Path
 ) -> None:
@@ -294,6 +386,45 @@ def test_copies_are_made_bounded_verified_and_brought_back(
     with pytest.raises(UserError, match="is damaged; take another copy"):
         restore(settings, found[0].folder, "ben")
     assert len(answers(settings)) == 16
+
+
+def test_a_copy_of_a_moment_to_come_is_not_taken_for_the_latest(
+    filled: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = filled.model_copy(update={"backup": Backup(folder=tmp_path / "copies", keep=1)})
+    db = open_store(settings.device.data)
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 10 * 365 * 86_400 * 10**9)
+    wrong = back_up(settings, db)
+    assert copies(settings) == [wrong]
+    monkeypatch.setattr(time, "time_ns", now)
+    right = back_up(settings, db)
+    assert copies(settings) == [right]  # and not the one before, for ten years
+    db.close()
+
+
+def test_damage_in_an_index_is_mended_too(filled: Settings) -> None:
+    """A flipped bit there leaves the file in order, but what is removed is not found."""
+    path = filled.device.data / STORE_FILE
+    content = bytearray(path.read_bytes())
+    for page in range(0, len(content), 4096):
+        at = content.find(b"uncertain", page, page + 4096)
+        if content[page] == 10 and at >= 0:  # a leaf of an index
+            content[at] ^= 1
+    path.write_bytes(content)
+    db = open_store(filled.device.data)
+    assert db.execute("PRAGMA quick_check").fetchall() == [("ok",)]
+    ids = [row[0] for row in db.execute("SELECT DISTINCT patch_id FROM flags")]
+    before = answers(filled)
+    with pytest.raises(sqlite3.DatabaseError, match="malformed"):
+        remove(db, ids)
+    db.close()
+    assert mend(filled) is not None
+    assert answers(filled) == before
+    db = open_store(filled.device.data)
+    assert remove(db, ids).unlabelled > 0
+    db.close()
+    assert mend(filled) is None
 
 
 def test_a_damaged_store_takes_no_copys_place(filled: Settings, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from config.settings import Settings
 from device.answers import add_answer, waiting
 from device.clock import stamp
 from device.cycles import start_cycle
+from device.old_rows import release_stale_claims
 from device.recipe_budget import recipes_spent
+from device.review.queue import claim_next
 from device.store import open_store
 
 CLASSES = 'classes = ["clean", "patch", "pitted_surface", "scratch"]\n'
@@ -70,4 +72,21 @@ def test_a_recipe_asks_no_more_than_its_own_budget(site: Settings) -> None:
     assert recipes_spent(db, recipes) == set(), "one that was taken back does not count"
     file.write_text(f"[recipe]\n{CLASSES}[asking]\nlabels_per_shift = 1\n")
     assert recipes_spent(db, load_recipes(site)) == {"ring"}
+    db.close()
+
+
+def test_what_a_closed_page_had_before_it_is_not_counted_for_ever(site: Settings) -> None:
+    file = site.device.recipes / "ring.toml"
+    file.write_text(f"[recipe]\n{CLASSES}[asking]\nlabels_per_shift = 2\n")
+    db = open_store(site.device.data)
+    start_cycle(db, "first use", "ring")
+    ask(db, "ring", 3, 1)
+    recipes = load_recipes(site)
+    for _ in range(2):
+        assert claim_next(db, "a-page", recipes.quotas, []) is not None
+        db.execute("UPDATE claims SET holder = 'another', repeat = 1")
+    assert recipes_spent(db, recipes) == {"ring"}
+    db.execute("UPDATE claims SET expires_ns = 0")
+    release_stale_claims(db)
+    assert recipes_spent(db, recipes) == set()
     db.close()

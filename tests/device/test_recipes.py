@@ -22,7 +22,7 @@ from device.loop import FrameResult, InspectionLoop
 from device.model import load_model
 from device.parts import choose_recipe, record_recipe
 from device.recipe_book import RecipeBook
-from device.store import open_store
+from device.store import exclusive, open_store
 from tests.device.conftest import MakeModel
 
 ROOT = Path(__file__).parents[2]
@@ -145,6 +145,89 @@ def test_the_loop_s_book_takes_up_files_models_and_choices(
     assert ("selected recipe", "ring") in trail
     assert any(action == "changed recipe" and "index = 2" in what for action, what in trail)
     book.close()
+    other.close()
+    db.close()
+
+
+def test_no_part_is_judged_by_another_recipe_while_the_chosen_one_has_a_mistake(
+    settings: Settings,
+) -> None:
+    good = f'[recipe]\n{CLASSES}pass_classes = ["clean"]\n'
+    write(settings, "ring", good)
+    db, other = open_store(settings.device.data), open_store(settings.device.data)
+    said: list[str] = []
+    book = RecipeBook(settings, lambda event: said.append(event.text))
+    book.follow(db)
+    choose_recipe(other, "ring", "anna")
+    book.follow(db)
+    for broken in ("[recipe\n", "[recipe]\nindexx = 3\n"):
+        write(settings, "ring", broken)
+        book.follow(db)
+        assert book.missing == "ring"
+        assert book.wanted(0, "") is None
+    assert [text for text in said if "in force and is not there" in text] == [
+        "recipe 'ring' was in force and is not there; mend its file, or select another"
+    ]
+    write(settings, "ring", good)
+    book.follow(db)
+    assert book.missing is None
+    assert book.wanted(0, "") is book.named("ring") is not None
+    book.close()
+    other.close()
+    db.close()
+
+
+def test_a_recipe_that_changes_keeps_its_model_until_it_is_loaded_anew(
+    settings: Settings, make_model: MakeModel
+) -> None:
+    """Else each part until then is NG, for there is no model."""
+    text = f'[recipe]\n{CLASSES}pass_classes = ["clean"]\n'
+    write(settings, "ring", text)
+    db = open_store(settings.device.data)
+    under = load_recipes(settings).named("ring")
+    assert under is not None
+    id_ = activate(db, make_model(), under, "test", "ring").id
+    book = RecipeBook(settings, lambda _: None)
+    book.follow(db)
+    write(settings, "ring", f"{text}thresholds = {{ scratch = 9 }}\n")
+    book.follow(db)
+    ring = book.named("ring")
+    assert ring is not None
+    assert ring.model is not None
+    assert ring.model.id == id_
+    end = time.monotonic() + 30
+    while ring.model.thresholds.tolist() != [0.05, 0.05, 0.05, 9.0]:
+        book.follow(db)
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    write(settings, "ring", '[recipe]\nclasses = ["clean", "rust"]\npass_classes = ["clean"]\n')
+    book.follow(db)
+    other = book.named("ring")
+    assert other is not None
+    assert other.model is None, "it is for other classes"
+    book.close()
+    db.close()
+
+
+def test_a_changed_recipe_is_taken_up_although_the_store_cannot_be_written(
+    settings: Settings,
+) -> None:
+    """As on a full disk, at a start too."""
+    write(settings, "ring", "[recipe]\nindex = 2\n")
+    db, other = open_store(settings.device.data), open_store(settings.device.data)
+    first = RecipeBook(settings, lambda _: None)
+    first.follow(db)
+    write(settings, "ring", "[recipe]\nindex = 33\n")
+    db.execute("PRAGMA busy_timeout = 10")
+    said: list[str] = []
+    again = RecipeBook(settings, lambda event: said.append(event.text))
+    with exclusive(other):
+        for book in (first, again):
+            assert book.follow(db)
+            assert book.wanted(33, "") is not None
+    assert "another program holds it" in said[0]
+    first.close()
+    again.close()
     other.close()
     db.close()
 

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from config.errors import UserError
+from config.recipes import load_recipes
 from config.settings import Keeping, KeepRule, Settings
+from device import activation
+from device.activation import model_path
 from device.answers import add_label, waiting
 from device.clock import Stamp, stamp
 from device.clock_watch import believe_clock, clock_is_doubtful, follow_clock
@@ -15,9 +18,12 @@ from device.cycles import start_cycle
 from device.disk import MB, free_bytes
 from device.exchange.push import push
 from device.old_rows import remove_old_models, remove_old_rows
+from device.patches import Patches
+from device.race import Outcome, race
 from device.retention import Scope, give_back, keep_in_bounds, remove, shrink, used_bytes
 from device.store import STORE_FILE, get_state, open_store, set_state
 from device.tidy import tidy
+from device.trail import add_event
 from tests.device.conftest import MakeModel, device_in, model_file
 from tests.device.test_loop import change, run, use_model
 
@@ -81,7 +87,8 @@ def test_low_kls_without_an_answer_goes_first_and_no_unacknowledged_answer(
     assert not there or max(gone) <= min(there)
     everything = shrink(db, filled, Scope(), lambda: False)
     assert everything.labelled == 0
-    assert pictures(filled) == set(answered)
+    newest = db.execute("SELECT patch_id FROM flags ORDER BY id DESC").fetchone()
+    assert pictures(filled) == {*answered, *newest}
     assert db.execute("PRAGMA foreign_key_check").fetchall() == []
     assert db.execute("SELECT count(*) FROM labels").fetchone()[0] == 5
     assert db.execute(
@@ -106,7 +113,8 @@ def test_pictures_of_acknowledged_answers_go_and_the_answers_stay(
         add_label(db, patch, "scratch", "anna")  # after the push: the trainer lacks these
     removed = shrink(db, filled, Scope(), lambda: False)
     assert removed.labelled == 10
-    assert pictures(filled) == set(patches[10:])
+    newest = db.execute("SELECT patch_id FROM flags ORDER BY id DESC").fetchone()
+    assert pictures(filled) == {*patches[10:], *newest}
     assert db.execute("SELECT count(*) FROM labels").fetchone()[0] == 12
     assert remove(db, patches).total == 0  # nothing twice, nothing that may not go
     db.close()
@@ -224,7 +232,7 @@ def test_a_rule_bounds_one_reason_only(filled: Settings) -> None:
 def test_old_rows_go_and_young_ones_stay(settings: Settings) -> None:
     db = open_store(settings.device.data)
     now = stamp()
-    for age in (0, 500):
+    for age in (500, 0):
         then = now.wall_ns - age * DAY_NS
         moment = [then, 1, "b", 1]
         db.execute(
@@ -245,6 +253,46 @@ def test_old_rows_go_and_young_ones_stay(settings: Settings) -> None:
     remove_old_rows(db, settings)
     left = [db.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in ("parts", "events")]
     assert left == [1, 1]
+    db.close()
+
+
+def test_a_number_that_somebody_follows_never_comes_again(settings: Settings) -> None:
+    """As after a holiday in which nothing happened, or after all that was kept last went."""
+    db = open_store(settings.device.data)
+    add_event(db, "k", "t")
+    before = db.execute("SELECT max(id) FROM events").fetchone()[0]
+    db.execute("UPDATE events SET wall_ns = ?", [stamp().wall_ns - 500 * DAY_NS])
+    remove_old_rows(db, settings)
+    add_event(db, "k", "t")
+    assert db.execute("SELECT max(id) FROM events").fetchone()[0] > before
+    db.close()
+    run(settings)
+    db = open_store(settings.device.data)
+    before = db.execute("SELECT max(id) FROM flags").fetchone()[0]
+    assert shrink(db, settings, Scope(), lambda: False).total > 1
+    assert db.execute("SELECT id FROM flags").fetchall() == [(before,)]
+    db.close()
+
+
+def test_an_answer_whose_picture_damage_took_stays_until_the_trainer_has_it(
+    filled: Settings,
+) -> None:
+    db = open_store(filled.device.data)
+    one, other = (q.patch_id for q in waiting(db, load_recipes(filled).quotas)[:2])
+    for patch in (one, other):
+        add_label(db, patch, "clean", "Anna")
+        db.execute("UPDATE patches SET png = x'' WHERE id = ?", [patch])
+        old = stamp(stamp().wall_ns - 200 * DAY_NS)
+        db.execute("INSERT INTO pictures_gone VALUES (?, ?, ?, ?, ?)", [patch, *old])
+        db.execute("UPDATE labels SET wall_ns = ? WHERE patch_id = ?", [old.wall_ns, patch])
+    db.execute(
+        "INSERT INTO batches (sequence, name, state, reason, bytes, labels, patches, "
+        "begin, wall_ns, monotonic_ns, boot_id, clock_ok) "
+        "VALUES (1, 'b', 'acknowledged', '', 1, 5, 5, '{}', 1, 1, '', 1)"
+    )
+    db.execute("INSERT INTO sent_labels SELECT id, 1 FROM labels WHERE patch_id = ?", [other])
+    remove_old_rows(db, change(filled, "keeping", rows_days=100))
+    assert db.execute("SELECT patch_id FROM labels").fetchall() == [(one,)]
     db.close()
 
 
@@ -319,6 +367,24 @@ def test_models_in_use_and_before_stay(settings: Settings, make_model: MakeModel
     left = {path.stem for path in (settings.device.data / "models").glob("*.onnx")}
     assert left == {ids[0], ids[5], ids[4]}
     db.close()
+
+
+def test_a_model_that_comes_into_use_again_meanwhile_keeps_its_file(
+    settings: Settings, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [make_model(seed, f"{seed}.onnx") for seed in range(4)]
+    ids = [use_model(settings, file) for file in files]
+    settings = change(settings, "keeping", models=2)
+
+    def tidied_meanwhile(content: bytes, patches: Patches, settings: Settings) -> Outcome:
+        db = open_store(settings.device.data)
+        assert model_path(settings.device.data, ids[0]) in remove_old_models(db, settings)
+        db.close()
+        return race(content, patches, settings)
+
+    monkeypatch.setattr(activation, "race", tidied_meanwhile)
+    assert use_model(settings, files[0]) == ids[0]
+    assert model_path(settings.device.data, ids[0]).exists()
 
 
 def test_without_its_disk_nothing_is_written(settings: Settings, tmp_path: Path) -> None:

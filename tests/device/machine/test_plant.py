@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -21,10 +22,12 @@ from asyncua import Client, Server, ua
 from config.document import to_toml
 from config.machine import Mqtt, OpcUa, Plant
 from config.settings import Settings
+from device.machine import plant
 from device.machine.facts import vision_state_of
 from device.machine.vision import COMPLETED, MODES, NODE_SET, RESULT, STATES, SYSTEM
 from device.parts import Part, Split, add_part
-from device.store import open_store
+from device.store import STORE_FILE, open_store
+from device.swap_store import put_in_place
 from tests.device.conftest import MakeModel
 from tests.device.machine.conftest import Master, free_port, modbus, running, until, with_machine
 from tests.device.machine.test_handshake_wire import stored, use_model
@@ -135,6 +138,41 @@ def test_a_broker_that_comes_back_is_told_all(settings: Settings, tmp_path: Path
             (last,) = listen(port, "millsight/box/last_result", 1)
             until(lambda: '"number": 2' in listen(port, "millsight/box/last_result", 1)[0][1])
     assert last
+
+
+def test_a_store_that_was_mended_is_followed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+
+    class Ear:
+        def start(self) -> None: ...
+        def close(self) -> None: ...
+        def tell(self, name: str, facts: dict[str, Any]) -> None: ...
+        def happened(self, _name: str, facts: dict[str, Any]) -> None:
+            heard.append(facts["number"])
+
+    monkeypatch.setattr(plant, "_listeners", lambda *_: [Ear()])
+    put(settings, a_part(1))
+    stopping = threading.Event()
+    arguments = (with_plant(settings), print, stopping)
+    thread = threading.Thread(target=plant.serve, args=arguments)
+    thread.start()
+    try:
+        time.sleep(0.3)
+        put(settings, a_part(2))
+        until(lambda: heard == [2])
+        data = settings.device.data
+        (data / "work").mkdir()
+        with sqlite3.connect(data / STORE_FILE) as old:
+            old.execute("VACUUM INTO ?", [str(data / "work" / STORE_FILE)])
+        old.close()
+        put_in_place(data, data / "work" / STORE_FILE, "damaged")
+        put(settings, a_part(3))
+        until(lambda: heard == [2, 3])
+    finally:
+        stopping.set()
+        thread.join()
 
 
 def test_a_dead_broker_slows_no_verdict(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from config.errors import UserError
+from config.settings import Settings
 from device.answers import (
     CANT_TELL,
     CLASS,
@@ -22,7 +23,9 @@ from device.answers import (
     waiting,
 )
 from device.cycles import start_cycle
-from device.review import queue
+from device.review import people, queue
+from device.review.desk import Desk
+from device.review.messages import TakeBack
 from device.review.queue import claim_next, renew, skip, undo
 from device.store import exclusive, open_store
 from tests.device.review.conftest import HOLDER, OTHER, fill
@@ -249,6 +252,19 @@ def test_a_repeat_is_leased_renewed_skipped_and_undone_like_any_question(db: Dat
     assert repeat(db) != other
 
 
+def test_an_answer_about_what_nobody_was_asked_stops_no_page(db: Database) -> None:
+    """`millsight device label` takes the picture of a defect too."""
+    defect, patch = fill(db, 2)
+    db.execute("UPDATE flags SET reason = 'defect' WHERE patch_id = ?", [defect])
+    for one in (defect, patch):
+        add_label(db, one, "scratch", "anna")
+    again = queue.claim_repeat(db, OTHER, "ben", 1.0, [""])
+    assert again is not None
+    assert again.patch_id == patch
+    db.execute("DELETE FROM flags")  # as damage does; the page did not get the reply
+    assert queue.claim_repeat(db, OTHER, "ben", 1.0, [""]) is None
+
+
 def test_the_first_answer_can_be_undone_although_it_was_asked_again(db: Database) -> None:
     (patch,) = fill(db, 1)
     give(db, 1, patch)
@@ -383,3 +399,18 @@ def test_two_programs_may_open_an_old_store_at_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(tmp_path)]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]
     assert [process.communicate(timeout=60)[1] for process in processes] == [b""] * 4
+
+
+def test_an_answer_is_taken_back_although_damage_took_its_question(asking: Settings) -> None:
+    desk = Desk(asking)
+    db = open_store(asking.device.data)
+    patch = waiting(db, {"": (9, 9)})[0].patch_id
+    give(db, 1, patch)
+    db.execute("DELETE FROM flags WHERE patch_id = ?", [patch])
+    db.conn.commit()
+    cookie = people.log_in(db, asking.review, None, people.Person("Anna", supervisor=False))
+    message = TakeBack(holder=HOLDER, have=[], id="undo-0001", operator="Anna")
+    assert desk.undo(db, cookie, message)["question"] is None
+    assert not is_labelled(db, patch)
+    desk.close()
+    db.close()
