@@ -26,6 +26,7 @@ BUILT = {  # keys put together in the code, by what they are put together from
     r"lot-why-(audit|uncertain|cold-start)",
     r"class-[\w-]+",
     r"criterion-[a-z-]+",
+    r"phrase-[a-z-]+",  # device.review.night.in_language
     r"models-(held-out-accuracy|training-accuracy)",
     r"lot-(class|something-new|cant-tell|undone)",
 }
