@@ -54,7 +54,7 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
             raise HTTPException(404)
         return Response(found, media_type="image/jpeg")
 
-    return [Route("/drift", index), Route("/drift/{alarm:int}/{when}.jpg", jpeg)]
+    return [Route("/drift", index), Route("/drift/{alarm:row}/{when}.jpg", jpeg)]
 
 
 def picture_of(db: Database, recipes: list[str], number: int, when: str) -> bytes | None:

@@ -110,8 +110,8 @@ def test_why_a_model_was_kept_back(
             seen += lines
             before = lines
         for name, _, found, limit in CRITERIA:
-            found, limit = in_language(found, t), in_language(limit, t)
-            assert any(found in line and limit in line for line in seen), name
+            said = in_language(found, t), in_language(limit, t)
+            assert any(said[0] in line and said[1] in line for line in seen), name
 
 
 def test_a_night_without_a_report_that_can_be_read_is_no_end_of_the_page(
