@@ -22,6 +22,7 @@ from config.document import to_toml
 from config.machine import Mqtt, OpcUa, Plant
 from config.settings import Settings
 from device.machine.facts import vision_state_of
+from device.machine.mqtt import Publisher
 from device.machine.vision import COMPLETED, MODES, NODE_SET, RESULT, STATES, SYSTEM
 from device.parts import Part, Split, add_part
 from device.store import open_store
@@ -135,6 +136,32 @@ def test_a_broker_that_comes_back_is_told_all(settings: Settings, tmp_path: Path
             (last,) = listen(port, "millsight/box/last_result", 1)
             until(lambda: '"number": 2' in listen(port, "millsight/box/last_result", 1)[0][1])
     assert last
+
+
+def test_after_more_than_can_wait_the_broker_is_told_what_is(tmp_path: Path) -> None:
+    port = free_port()
+    one = Publisher(Mqtt(host="127.0.0.1", port=port), "box", lambda _: None)
+    one.start()
+    try:
+        for number in range(6_000):  # a shift without a broker
+            one.tell("counters", {"parts_pass": number})
+            one.happened("result", {"number": number})
+        for number in range(6_000, 11_000):
+            one.happened("result", {"number": number})
+        one.tell("state", {"state": "halted"})
+        with broker(port, tmp_path):
+            heard: dict[str, str] = {}
+
+            def facts() -> bool:
+                heard.update(listen(port, "millsight/box/+", 3, 2))
+                return "millsight/box/state" in heard
+
+            until(facts, 30)
+            assert heard["millsight/box/state"] == '{"state": "halted"}'
+            assert heard["millsight/box/online"] == "true"
+            assert heard["millsight/box/counters"] == '{"parts_pass": 5999}'
+    finally:
+        one.close()
 
 
 def test_a_dead_broker_slows_no_verdict(
