@@ -125,6 +125,7 @@ class InspectionLoop:
             None if self._parts is None else self._parts.machine,
         )
         self._recipe = settings.recipe.name
+        self._camera = settings.camera
         self._tally = Tally()
         self._defects = RateLimit(settings.keeping.defects_per_minute)
         self._wrong_sizes: set[tuple[str, tuple[int, ...]]] = set()
@@ -268,10 +269,12 @@ class InspectionLoop:
         if self._parts is not None:
             self._parts.follow()
         now = self._book.now
+        if self._parts is None and now.settings.camera != self._camera:
+            self._camera = now.settings.camera  # of another recipe, or of a file that was edited
+            self._capture.adapt(self._camera)
         if now.name != self._recipe:
             self._recipe = now.name
             self._event(Event("recipe", f"{now.name} in force"))
-            self._capture.adapt(now.settings.camera)
         elif not changed:
             return
         model_id = None if now.model is None else now.model.id

@@ -1,5 +1,6 @@
 """Parts in the running loop: frames gathered into one answer, recipes chosen, answers recorded."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -74,7 +75,13 @@ class PartWork:
         self._book = book
         self._keeper = keeper
         self._event = event
-        self._adapt: Callable[[Camera], None] = lambda _camera: None
+        self._adapt: Callable[[Camera], None] | None = None
+        self._setting_up = threading.Lock()
+        """Held by whoever brings a recipe into force: no part is prepared meanwhile."""
+        self._camera = settings.camera
+        """What the camera is set up for."""
+        self._set_up_ns = 0
+        """When it was; pictures from before are of no use."""
         self.machine = Machine(settings, event, self._prepare)
         self._worst: tuple[int, Answer] | None = None
         """Trigger and worst answer of the part whose frames come in."""
@@ -105,16 +112,25 @@ class PartWork:
         """Take up what is new in recipes, and the one of the part that is announced.
 
         By the PLC's index, or by a line that came before the trigger: so the camera is set up for
-        it when the part comes.
+        it when the part comes. While a part is judged the camera stays as it is.
         """
+        if self._setting_up.acquire(blocking=False):  # else a part is being prepared
+            try:
+                if self.machine.doing != "judging":
+                    self._follow_machine()
+                patterns = self._book.patterns()
+                self.machine.tell(index=self._book.now.settings.recipe.index, patterns=patterns)
+            finally:
+                self._setting_up.release()
+        self.machine.block(Code.NO_RECIPE, on=self._book.missing is not None)
+
+    def _follow_machine(self) -> None:
         index, part = self.machine.wanted_index, self.machine.announced
         if index and (one := self._book.wanted(index, "")) is not None:
             self._switch(one, BY_PLC)
         elif part and (one := self._book.wanted(0, part)) is not None:
             self._switch(one, BY_LINE)
-        self.machine.block(Code.NO_RECIPE, on=self._book.missing is not None)
-        patterns = self._book.patterns()
-        self.machine.tell(index=self._book.now.settings.recipe.index, patterns=patterns)
+        self._set_up_for(self._book.now)  # a person chose it, or its file was edited
 
     def recipe_of(self, captured: Captured) -> Loaded | None:
         """The recipe that a frame was taken by."""
@@ -202,19 +218,27 @@ class PartWork:
 
     def _prepare(self, trigger: Trigger) -> Prepared | Code:
         """Choose the recipe of a part, and set the camera up for it; on the camera's thread."""
-        one = self._book.wanted(trigger.recipe, trigger.part)
-        if one is None:
-            return Code.NO_RECIPE
-        switched = self._switch(one, BY_PLC if trigger.recipe else BY_LINE)
+        with self._setting_up:
+            one = self._book.wanted(trigger.recipe, trigger.part)
+            if one is None:
+                return Code.NO_RECIPE
+            self._switch(one, BY_PLC if trigger.recipe else BY_LINE)
+            switched = trigger.monotonic_ns < self._set_up_ns
         return Prepared(one.name, one.settings.recipe.frames_per_part, switched)
 
-    def _switch(self, one: Loaded, who: str) -> bool:
-        """Bring a recipe into force; whether pictures from before are of no use for it."""
-        before = self._book.now.settings.camera
-        if not self._book.switch(one.name):
-            return False
-        self._adapt(one.settings.camera)
-        self.machine.tell(index=one.settings.recipe.index, patterns=self._book.patterns())
-        self._keeper.put(RecipeChosen(one.name, who))
-        camera = one.settings.camera
-        return before.model_copy(update={"quality": camera.quality}) != camera
+    def _switch(self, one: Loaded, who: str) -> None:
+        """Bring a recipe into force, its camera first; under the lock."""
+        self._set_up_for(one)
+        if self._book.switch(one.name):
+            self.machine.tell(index=one.settings.recipe.index, patterns=self._book.patterns())
+            self._keeper.put(RecipeChosen(one.name, who))
+
+    def _set_up_for(self, one: Loaded) -> None:
+        """Set the camera up for a recipe, if it is not; under the lock."""
+        camera, before = one.settings.camera, self._camera
+        if self._adapt is None or camera == before:
+            return
+        self._adapt(camera)
+        self._camera = camera
+        if before.model_copy(update={"quality": camera.quality}) != camera:
+            self._set_up_ns = time.monotonic_ns()
