@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -199,9 +200,8 @@ def test_opc_ua_shows_the_same_and_can_only_be_read(settings: Settings, tmp_path
     with plant_process(settings, tmp_path) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("opcua: opc.tcp://127.0.0.1")
-        put(settings, a_part(5, "fail"))
 
-        def seen() -> dict[str, Any] | None:
+        def seen(number: int) -> dict[str, Any] | None:
             # A thread of its own: the browser's driver keeps an event loop in this one.
             try:
                 with ThreadPoolExecutor(1) as alone:
@@ -209,9 +209,13 @@ def test_opc_ua_shows_the_same_and_can_only_be_read(settings: Settings, tmp_path
             except (OSError, ua.UaError):
                 return None
             assert refused
-            return found if found.get("last_result.number") == 5 else None
+            return found if found.get("last_result.number") == number else None
 
-        found = until(seen)
+        put(settings, a_part(4)._replace(split=Split(10.0, 5.0, 20.0, 1.5, 0.5)))
+        assert until(lambda: seen(4))["last_result.grab_ms"] == 10
+        put(settings, a_part(5, "fail"))
+        found = until(lambda: seen(5))
+        assert math.isnan(found["last_result.grab_ms"]), "it is not the time of the part before"
     assert found["last_result.verdict"] == "fail"
     assert found["last_result.ok"] is False
     assert found["counters.parts_fail"] == 1
