@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sqlite_utils import Database
+from starlette.responses import StreamingResponse
 
 from config.settings import Settings
 from device.day import Choice
@@ -28,10 +29,15 @@ def test_what_goes_to_make_room_during_a_download_is_left_out(
             db.execute("DELETE FROM flags WHERE id = (SELECT max(id) FROM flags)")
 
     async def take() -> bytes:
-        stream = pictures_zip(desk, ALWAYS).body_iterator
-        pieces = [await anext(stream)]  # of the manifest
-        await desk.work(make_room)
-        return b"".join([*pieces, *[piece async for piece in stream]])  # type: ignore[list-item]
+        reply = pictures_zip(desk, ALWAYS)
+        assert isinstance(reply, StreamingResponse)
+        content = b""
+        async for piece in reply.body_iterator:
+            assert isinstance(piece, bytes)
+            if not content:  # the first piece of the manifest is on its way
+                await desk.work(make_room)
+            content += piece
+        return content
 
     try:
         before = kept(desk._db, ALWAYS)
