@@ -455,7 +455,7 @@ class InspectionLoop:
         model_id = "" if one.model is None else one.model.id
         what = (verdict or "fault", fault or name or "")
         if self._parts is not None:  # first of all: somebody waits for it
-            self._parts.take(captured, *what, index, judged=one.model is not None, steps=steps)
+            self._parts.take(captured, *what, index, model_id=model_id, steps=steps)
         self._tally.frames[minute, model_id, one.name, *what, *self._part_of(captured, one)] += 1
         self.summary.frames += 1
         self.summary.verdicts[what[0]] += 1

@@ -85,6 +85,8 @@ class PartWork:
         self.machine = Machine(settings, event, self._prepare)
         self._worst: tuple[int, Answer] | None = None
         """Trigger and worst answer of the part whose frames come in."""
+        self._judged_by: dict[int, tuple[str, str]] = {}
+        """Recipe and model by trigger, until the part is recorded: others may be in force then."""
         self._waiting: list[Part] = []
         self._named = ("", "")
         self._deadline_s = settings.machine.deadline_s
@@ -152,14 +154,19 @@ class PartWork:
         name: str,
         class_id: int,
         *,
-        judged: bool,
+        model_id: str,
         steps: Steps | None = None,
     ) -> None:
-        """Take what was said of a frame, as `Seen` tells; the last one of a part is answered."""
+        """Take what was said of a frame, as `Seen` tells; the last one of a part is answered.
+
+        `model_id` is that of the model that judged it; empty: there is none yet.
+        """
         ticket = captured.claim
         if not isinstance(ticket, Ticket):
             return
-        trigger, answer = ticket.trigger, answer_of(Seen(verdict, name, class_id, judged, steps))
+        trigger = ticket.trigger
+        answer = answer_of(Seen(verdict, name, class_id, bool(model_id), steps))
+        self._judged_by[trigger.id] = (ticket.recipe, model_id)
         if self._worst is not None and self._worst[0] == trigger.id:
             before = self._worst[1]
             worst = max(before, answer, key=lambda a: WORSE[a.verdict])
@@ -198,15 +205,17 @@ class PartWork:
     def _row(self, told: Told) -> Part:
         done = told.done
         trigger, answer = done.trigger, done.answer
-        one = self._book.wanted(trigger.recipe, trigger.part)
+        recipe, model_id = self._judged_by.get(trigger.id) or self._would_be_judged_by(trigger)
+        # Frames of a part that was answered late may have come since.
+        self._judged_by = {n: by for n, by in self._judged_by.items() if n > trigger.id}
         since_ns = time.monotonic_ns() - trigger.monotonic_ns
         return Part(
             trigger.number,
             trigger.part,
             trigger.lot,
             trigger.tool,
-            "" if one is None else one.name,
-            "" if one is None or one.model is None else one.model.id,
+            recipe,
+            model_id,
             answer.verdict,
             answer.name,
             int(answer.code),
@@ -215,6 +224,13 @@ class PartWork:
             trigger.monotonic_ns,
             split_of(told),
         )
+
+    def _would_be_judged_by(self, trigger: Trigger) -> tuple[str, str]:
+        """Recipe and model of a part of which no frame was judged."""
+        one = self._book.wanted(trigger.recipe, trigger.part)
+        if one is None:
+            return "", ""
+        return one.name, "" if one.model is None else one.model.id
 
     def _prepare(self, trigger: Trigger) -> Prepared | Code:
         """Choose the recipe of a part, and set the camera up for it; on the camera's thread."""

@@ -14,7 +14,7 @@ from device.store import open_store
 from tests.camera.test_platform import Simulated
 from tests.device.conftest import MakeModel
 from tests.device.machine.conftest import Master, free_port, modbus, running, until
-from tests.device.machine.test_handshake_wire import use_model
+from tests.device.machine.test_handshake_wire import stored, use_model
 
 DULL, BRIGHT = 10, 100
 WARM_UP_S = 1.0
@@ -79,6 +79,24 @@ def test_a_part_right_after_the_index_is_read_back_has_the_new_picture(
         master.client.close()
     bright, after = (result.captured.frame.image.mean() for result in loop.frames)
     assert after / bright < 0.3, "taken before the camera was set up for the recipe"
+
+
+def test_a_part_is_recorded_under_the_recipe_that_judged_it(
+    site: Settings, make_model: MakeModel
+) -> None:
+    silent = modbus("client", f"127.0.0.1:{free_port()}")  # so that the record waits for a while
+    machine = Machine(trigger="interval", interval_s=0.5, deadline_s=20, modbus=silent)
+    settings = with_camera(site).model_copy(update={"machine": machine})
+    write_dull(settings, DULL)
+    file = make_model(thresholds=[1e9] * 4)
+    use_model(settings, file)
+    with running(settings) as loop:
+        until(lambda: loop.frames)
+        choose(settings, "dull")
+        until(lambda: "recipe" in loop.kinds())
+        until(lambda: stored(settings))
+    first = stored(settings)[0]
+    assert (first.recipe, bool(first.model_id)) == (site.recipe.name, True)
 
 
 def test_an_edited_recipe_in_force_sets_the_camera_up(site: Settings) -> None:
