@@ -23,7 +23,8 @@ class Publisher:
     def __init__(self, settings: Mqtt, device: str, report: Report) -> None:
         self._settings = settings
         self._report = report
-        self._base = f"{settings.topic}/{device.replace('/', '_').replace(' ', '_')}"
+        # of a topic's own signs a name may hold the plus
+        self._base = f"{settings.topic}/{device.translate(str.maketrans('/ +', '___'))}"
         self._retained: dict[str, str] = {}
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=f"millsight-{device}", clean_session=True

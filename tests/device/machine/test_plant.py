@@ -165,6 +165,17 @@ def test_after_more_than_can_wait_the_broker_is_told_what_is(tmp_path: Path) -> 
         one.close()
 
 
+def test_a_name_with_a_sign_of_topics_is_told(tmp_path: Path) -> None:
+    port = free_port()
+    with broker(port, tmp_path):
+        one = Publisher(Mqtt(host="127.0.0.1", port=port), "mill 2+", lambda _: None)
+        one.start()
+        one.tell("state", {"state": "halted"})
+        said = listen(port, "millsight/mill_2_/state", 1)
+        one.close()
+    assert said == [("millsight/mill_2_/state", '{"state": "halted"}')]
+
+
 def test_a_dead_broker_slows_no_verdict(
     site: Settings, make_model: MakeModel, tmp_path: Path
 ) -> None:
