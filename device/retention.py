@@ -24,6 +24,8 @@ from device.store import exclusive
 
 BATCH = 100
 """Patches removed in one transaction: the inspection wants to write too."""
+GIVE_AT_ONCE = 500
+"""Free pages given back in one transaction."""
 LOOK_AT = 2000
 """Patches looked for at once."""
 YOUNG_LABELS = 1000
@@ -116,18 +118,18 @@ def keep_in_bounds(db: Database, settings: Settings, *, ages: bool) -> Removed:
     return removed
 
 
-def give_back(db: Database, settings: Settings, most_pages: int = 50_000) -> int:
-    """Give free pages of the file back to the disk, where it needs them or they are many; bytes."""
-    size, free = _pragma(db, "page_size"), _pragma(db, "freelist_count")
+def give_back(db: Database, settings: Settings) -> int:
+    """Give free pages of the file back to the disk: what it has over the budget, or, where the
+    disk is short of room, all; bytes. What is free within the budget is used again.
+    """
+    size, pages = _pragma(db, "page_size"), _pragma(db, "page_count")
     short = free_bytes(settings.device.data) < settings.keeping.floor_mb * MB * (1 + SOME_MORE)
-    spare = 0 if short else settings.keeping.budget_mb * MB // 20
-    pages = min(most_pages, free - spare // size)
-    given = 0
-    while given < pages:
-        step = min(500, pages - given)  # short transactions: others write too
-        db.execute(f"PRAGMA incremental_vacuum({step})").fetchall()
-        given += step
-    return max(0, given) * size
+    goal = 0 if short else settings.keeping.budget_mb * MB // size
+    over = min(_pragma(db, "freelist_count"), pages - goal)
+    for left in range(over, 0, -GIVE_AT_ONCE):
+        # `execute` would step once, and give back one page.
+        db.conn.executescript(f"PRAGMA incremental_vacuum({min(GIVE_AT_ONCE, left)})")
+    return max(0, pages - _pragma(db, "page_count")) * size
 
 
 def shrink(db: Database, settings: Settings, scope: Scope, enough: Callable[[], bool]) -> Removed:

@@ -12,10 +12,11 @@ from device.answers import add_label, waiting
 from device.clock import Stamp, stamp
 from device.clock_watch import believe_clock, clock_is_doubtful, follow_clock
 from device.cycles import start_cycle
+from device.disk import MB, free_bytes
 from device.exchange.push import push
 from device.old_rows import remove_old_models, remove_old_rows
-from device.retention import Scope, keep_in_bounds, remove, shrink, used_bytes
-from device.store import get_state, open_store, set_state
+from device.retention import Scope, give_back, keep_in_bounds, remove, shrink, used_bytes
+from device.store import STORE_FILE, get_state, open_store, set_state
 from device.tidy import tidy
 from tests.device.conftest import MakeModel, device_in, model_file
 from tests.device.test_loop import change, run, use_model
@@ -180,10 +181,21 @@ def test_a_budget_is_kept_and_the_file_shrinks(filled: Settings) -> None:
     monkey.setattr("device.retention.MB", before // 40)  # 20 "MB" are half of it
     small = change(filled, "keeping", budget_mb=20, floor_mb=0)
     said = tidy(small, lambda _: None)
-    monkey.undo()
     assert said.removed.unlabelled > 0
     assert said.used < before // 2
-    assert said.given_back > 0
+    file = filled.device.data / STORE_FILE
+    assert said.used < file.stat().st_size <= before // 2
+    assert said.given_back >= before - before // 2
+    # The disk wants all that is free: not one page is left to be used again.
+    monkey.setattr("device.retention.free_bytes", lambda _: 0)
+    db = open_store(filled.device.data)
+    used = used_bytes(db)
+    assert give_back(db, change(small, "keeping", floor_mb=1)) > 0
+    assert db.execute("PRAGMA freelist_count").fetchone()[0] == 0
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    db.close()
+    monkey.undo()
+    assert file.stat().st_size <= used
 
 
 def test_a_rule_bounds_one_reason_only(filled: Settings) -> None:
@@ -323,3 +335,21 @@ def test_a_question_that_went_meanwhile_is_said_to_be_gone(filled: Settings) -> 
     with pytest.raises(UserError, match="not in the store"):
         add_label(db, patch, "scratch", "anna")
     db.close()
+
+
+def test_a_disk_that_is_short_of_room_gets_it_back(
+    settings: Settings, small_disk: Path, inspected: Settings
+) -> None:
+    """On a real disk: what was removed is no use to anybody while the file keeps it."""
+    ballast = small_disk / "ballast"
+    ballast.unlink()
+    shutil.copytree(inspected.device.data, small_disk / "data")
+    asked = asking(settings).model_copy(
+        update={"device": settings.device.model_copy(update={"data": small_disk / "data"})}
+    )
+    floor_mb = 10
+    ballast.write_bytes(bytes(free_bytes(small_disk) - floor_mb * MB + MB // 4))
+    assert free_bytes(small_disk) < floor_mb * MB
+    said = tidy(change(asked, "keeping", floor_mb=floor_mb), lambda _: None)
+    assert said.removed.unlabelled > 0
+    assert free_bytes(small_disk) >= floor_mb * MB
