@@ -268,7 +268,7 @@ class Watch:
         self._outbox = outbox
         self._control = threading.Lock()
         self._gone = threading.Event()
-        self._owed = 0
+        self._owed = False
         self._owed_since = time.monotonic()
         self._last_id = -1
         self._complained = False
@@ -287,7 +287,7 @@ class Watch:
         with self._control:
             if not self._owed:
                 self._owed_since = time.monotonic()
-            self._owed += 1
+            self._owed = True  # of a frame that was lost nobody waits for a second one
             try:
                 self._camera.software_trigger()
             except GLib.Error:
@@ -319,7 +319,7 @@ class Watch:
             now = time.monotonic()
             if buffer is not None:
                 self._owed_since = now
-                self._owed = max(0, self._owed - 1)
+                self._owed = False
                 self._hand_over(buffer)
                 self._stream.push_buffer(buffer)
                 continue

@@ -168,7 +168,7 @@ class Watch:
         self._acquirer = acquirer
         self._outbox = outbox
         self._lock = threading.Lock()
-        self._owed = 0
+        self._owed = False
         self._owed_since = time.monotonic()
         settings = outbox.settings
         self._free = settings["trigger"] == "free"
@@ -182,7 +182,7 @@ class Watch:
         with self._lock:
             if not self._owed:
                 self._owed_since = time.monotonic()
-            self._owed += 1
+            self._owed = True  # of a frame that was lost nobody waits for a second one
             with contextlib.suppress(GenApiError, GenTLError):
                 self._acquirer.remote_device.node_map.TriggerSoftware.execute()
 
@@ -206,7 +206,7 @@ class Watch:
         while not self._outbox.closing.is_set():
             for picture in self._fetch():
                 self._owed_since = time.monotonic()
-                self._owed = max(0, self._owed - 1)
+                self._owed = False
                 self._outbox.put(picture)
             self._outbox.alive()
             waited = time.monotonic() - self._owed_since

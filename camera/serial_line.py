@@ -29,7 +29,7 @@ class SerialLine:
         self.name = name
         try:
             self._port = serial.Serial(port, baud, timeout=0.02, write_timeout=2, exclusive=True)
-        except (serial.SerialException, OSError, ValueError) as error:
+        except (serial.SerialException, OSError, ValueError, termios.error) as error:
             raise DeviceError(f"{name} at {port}: cannot be opened: {error}") from None
 
     def ask(

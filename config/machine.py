@@ -145,7 +145,7 @@ class StackLight(Section):
     when_unsure: Colour = "blue"
     """The lamp of a part that somebody must look at."""
     when_fault: Colour = "yellow"
-    """The lamp of a part, or of a box, with an error."""
+    """The lamp of a part with an error."""
     when_idle: Colour = "white"
     """The lamp while no part was judged yet."""
 

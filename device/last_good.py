@@ -38,7 +38,7 @@ def keep(file: Path, settings: Settings) -> None:
     """
     text = file.read_text(encoding="utf-8")
     kept = settings.device.data / FILE
-    if not kept.exists() or kept.read_text(encoding="utf-8") != text:
+    if not kept.exists() or kept.read_bytes() != text.encode():  # which may be damaged
         write_whole(kept, text, 0o600)  # it may hold the password of a camera
 
 

@@ -125,6 +125,7 @@ class InspectionLoop:
             None if self._parts is None else self._parts.machine,
         )
         self._recipe = settings.recipe.name
+        self._camera = settings.camera
         self._tally = Tally()
         self._defects = RateLimit(settings.keeping.defects_per_minute)
         self._wrong_sizes: set[tuple[str, tuple[int, ...]]] = set()
@@ -268,10 +269,12 @@ class InspectionLoop:
         if self._parts is not None:
             self._parts.follow()
         now = self._book.now
+        if self._parts is None and now.settings.camera != self._camera:
+            self._camera = now.settings.camera  # of another recipe, or of a file that was edited
+            self._capture.adapt(self._camera)
         if now.name != self._recipe:
             self._recipe = now.name
             self._event(Event("recipe", f"{now.name} in force"))
-            self._capture.adapt(now.settings.camera)
         elif not changed:
             return
         model_id = None if now.model is None else now.model.id
@@ -452,7 +455,7 @@ class InspectionLoop:
         model_id = "" if one.model is None else one.model.id
         what = (verdict or "fault", fault or name or "")
         if self._parts is not None:  # first of all: somebody waits for it
-            self._parts.take(captured, *what, index, judged=one.model is not None, steps=steps)
+            self._parts.take(captured, *what, index, model_id=model_id, steps=steps)
         self._tally.frames[minute, model_id, one.name, *what, *self._part_of(captured, one)] += 1
         self.summary.frames += 1
         self.summary.verdicts[what[0]] += 1

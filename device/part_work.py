@@ -1,5 +1,6 @@
 """Parts in the running loop: frames gathered into one answer, recipes chosen, answers recorded."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -74,10 +75,18 @@ class PartWork:
         self._book = book
         self._keeper = keeper
         self._event = event
-        self._adapt: Callable[[Camera], None] = lambda _camera: None
+        self._adapt: Callable[[Camera], None] | None = None
+        self._setting_up = threading.Lock()
+        """Held by whoever brings a recipe into force: no part is prepared meanwhile."""
+        self._camera = settings.camera
+        """What the camera is set up for."""
+        self._set_up_ns = 0
+        """When it was; pictures from before are of no use."""
         self.machine = Machine(settings, event, self._prepare)
         self._worst: tuple[int, Answer] | None = None
         """Trigger and worst answer of the part whose frames come in."""
+        self._judged_by: dict[int, tuple[str, str]] = {}
+        """Recipe and model by trigger, until the part is recorded: others may be in force then."""
         self._waiting: list[Part] = []
         self._named = ("", "")
         self._deadline_s = settings.machine.deadline_s
@@ -105,16 +114,25 @@ class PartWork:
         """Take up what is new in recipes, and the one of the part that is announced.
 
         By the PLC's index, or by a line that came before the trigger: so the camera is set up for
-        it when the part comes.
+        it when the part comes. While a part is judged the camera stays as it is.
         """
+        if self._setting_up.acquire(blocking=False):  # else a part is being prepared
+            try:
+                if self.machine.doing != "judging":
+                    self._follow_machine()
+                patterns = self._book.patterns()
+                self.machine.tell(index=self._book.now.settings.recipe.index, patterns=patterns)
+            finally:
+                self._setting_up.release()
+        self.machine.block(Code.NO_RECIPE, on=self._book.missing is not None)
+
+    def _follow_machine(self) -> None:
         index, part = self.machine.wanted_index, self.machine.announced
         if index and (one := self._book.wanted(index, "")) is not None:
             self._switch(one, BY_PLC)
         elif part and (one := self._book.wanted(0, part)) is not None:
             self._switch(one, BY_LINE)
-        self.machine.block(Code.NO_RECIPE, on=self._book.missing is not None)
-        patterns = self._book.patterns()
-        self.machine.tell(index=self._book.now.settings.recipe.index, patterns=patterns)
+        self._set_up_for(self._book.now)  # a person chose it, or its file was edited
 
     def recipe_of(self, captured: Captured) -> Loaded | None:
         """The recipe that a frame was taken by."""
@@ -136,14 +154,19 @@ class PartWork:
         name: str,
         class_id: int,
         *,
-        judged: bool,
+        model_id: str,
         steps: Steps | None = None,
     ) -> None:
-        """Take what was said of a frame, as `Seen` tells; the last one of a part is answered."""
+        """Take what was said of a frame, as `Seen` tells; the last one of a part is answered.
+
+        `model_id` is that of the model that judged it; empty: there is none yet.
+        """
         ticket = captured.claim
         if not isinstance(ticket, Ticket):
             return
-        trigger, answer = ticket.trigger, answer_of(Seen(verdict, name, class_id, judged, steps))
+        trigger = ticket.trigger
+        answer = answer_of(Seen(verdict, name, class_id, bool(model_id), steps))
+        self._judged_by[trigger.id] = (ticket.recipe, model_id)
         if self._worst is not None and self._worst[0] == trigger.id:
             before = self._worst[1]
             worst = max(before, answer, key=lambda a: WORSE[a.verdict])
@@ -185,15 +208,17 @@ class PartWork:
     def _row(self, told: Told) -> Part:
         done = told.done
         trigger, answer = done.trigger, done.answer
-        one = self._book.wanted(trigger.recipe, trigger.part)
+        recipe, model_id = self._judged_by.get(trigger.id) or self._would_be_judged_by(trigger)
+        # Frames of a part that was answered late may have come since.
+        self._judged_by = {n: by for n, by in self._judged_by.items() if n > trigger.id}
         since_ns = time.monotonic_ns() - trigger.monotonic_ns
         return Part(
             trigger.number,
             trigger.part,
             trigger.lot,
             trigger.tool,
-            "" if one is None else one.name,
-            "" if one is None or one.model is None else one.model.id,
+            recipe,
+            model_id,
             answer.verdict,
             answer.name,
             int(answer.code),
@@ -203,21 +228,36 @@ class PartWork:
             split_of(told),
         )
 
-    def _prepare(self, trigger: Trigger) -> Prepared | Code:
-        """Choose the recipe of a part, and set the camera up for it; on the camera's thread."""
+    def _would_be_judged_by(self, trigger: Trigger) -> tuple[str, str]:
+        """Recipe and model of a part of which no frame was judged."""
         one = self._book.wanted(trigger.recipe, trigger.part)
         if one is None:
-            return Code.NO_RECIPE
-        switched = self._switch(one, BY_PLC if trigger.recipe else BY_LINE)
+            return "", ""
+        return one.name, "" if one.model is None else one.model.id
+
+    def _prepare(self, trigger: Trigger) -> Prepared | Code:
+        """Choose the recipe of a part, and set the camera up for it; on the camera's thread."""
+        with self._setting_up:
+            one = self._book.wanted(trigger.recipe, trigger.part)
+            if one is None:
+                return Code.NO_RECIPE
+            self._switch(one, BY_PLC if trigger.recipe else BY_LINE)
+            switched = trigger.monotonic_ns < self._set_up_ns
         return Prepared(one.name, one.settings.recipe.frames_per_part, switched)
 
-    def _switch(self, one: Loaded, who: str) -> bool:
-        """Bring a recipe into force; whether pictures from before are of no use for it."""
-        before = self._book.now.settings.camera
-        if not self._book.switch(one.name):
-            return False
-        self._adapt(one.settings.camera)
-        self.machine.tell(index=one.settings.recipe.index, patterns=self._book.patterns())
-        self._keeper.put(RecipeChosen(one.name, who))
-        camera = one.settings.camera
-        return before.model_copy(update={"quality": camera.quality}) != camera
+    def _switch(self, one: Loaded, who: str) -> None:
+        """Bring a recipe into force, its camera first; under the lock."""
+        self._set_up_for(one)
+        if self._book.switch(one.name):
+            self.machine.tell(index=one.settings.recipe.index, patterns=self._book.patterns())
+            self._keeper.put(RecipeChosen(one.name, who))
+
+    def _set_up_for(self, one: Loaded) -> None:
+        """Set the camera up for a recipe, if it is not; under the lock."""
+        camera, before = one.settings.camera, self._camera
+        if self._adapt is None or camera == before:
+            return
+        self._adapt(camera)
+        self._camera = camera
+        if before.model_copy(update={"quality": camera.quality}) != camera:
+            self._set_up_ns = time.monotonic_ns()

@@ -66,7 +66,7 @@ class RecipeBook:
         self._loaded: dict[str, Loaded] = {}
         self._stamps: list[Stamp] | None = None
         self._version = -1
-        self._choice = 0
+        self._choice = -1  # the store was not looked at yet
         self._name = site.recipe.name
         self._again = False
         self.missing: str | None = None
@@ -250,14 +250,16 @@ class RecipeBook:
             one.asker = Asker(one.settings, db, cycle, classes)
             one.now = one.now._replace(activation=0)
             one.loader.forget()
-        self._version, self._choice = -2, 0
+        self._version, self._choice = -2, -1
 
     def _follow_choice(self, db: Database) -> None:
         # What the machine chose is in force already; it counts after a restart only.
-        number, name = chosen_recipe(db, people_only=self._choice > 0)
-        if name is None or number <= self._choice:
+        number, name = chosen_recipe(db, people_only=self._choice >= 0)
+        if number <= self._choice:
             return
         self._choice = number
+        if name is None:
+            return
         if self.named(name) is None:
             self.missing = name
             text = f"recipe {name!r} was selected and is not there; select another"

@@ -178,7 +178,9 @@ def _change(old: str, new: str, layout: Layout) -> None:
         if systemd_runs():
             _systemctl("stop", LOOP, PAGES, *TIMERS)
         if database.exists():
-            _fit(database, old, layout)
+            # A damaged one the old version mends itself; whatever it is, the box must not stand.
+            with contextlib.suppress(OSError, sqlite3.Error):
+                _fit(database, old, layout)
         _run_version(old, layout)
         _start_all()
         raise UpgradeError(f"{error}; {old} runs again, with all its data") from None

@@ -6,6 +6,7 @@ is one way: the machine hears nothing back over it.
 """
 
 import re
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
@@ -108,7 +109,8 @@ class LineReader:
                     self._report(Event("line", f"{s.port}: listening to the machine"))
                     lost = False
                     self._read(port)
-            except (OSError, serial.SerialException) as error:
+            # pyserial lets errors of termios through when a port goes while it is opened
+            except (OSError, serial.SerialException, termios.error) as error:
                 if not lost:
                     lost = True
                     why = str(error).splitlines()[0][:120]

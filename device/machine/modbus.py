@@ -8,10 +8,11 @@ Results Ready never comes before what it announces.
 import asyncio
 import contextlib
 import logging
+import termios
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 from pymodbus import FramerType, ModbusException
 from pymodbus.client import ModbusSerialClient, ModbusTcpClient
@@ -25,6 +26,7 @@ from device.machine.registers import block, coils_of, inputs_of, registers_of
 
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # what goes wrong is reported by us
 
+T = TypeVar("T")
 Exchange: TypeAlias = Callable[[Inputs], Outputs]
 """Takes in what the PLC says and gives back what it is to be told."""
 Told: TypeAlias = Callable[[Outputs], None]
@@ -85,6 +87,13 @@ class Silence:
             self._silent = True
             reason = f" ({why})" if why else ""
             text = f"{self._place}: the PLC is silent{reason}; look at its cable and settings"
+            self._report(Event("plc-silent", text))
+
+    def lost(self, why: str) -> None:
+        """Nothing can be heard: the port itself is gone."""
+        if not self._silent:
+            self._silent = True
+            text = f"{self._place}: cannot be served: {why}; tried again"
             self._report(Event("plc-silent", text))
 
 
@@ -165,7 +174,7 @@ class ClientLink:
         reply = client.read_coils(s.first_coil + address, count=count, device_id=s.unit)
         if reply.isError():
             raise ModbusException(f"reading the coils: {reply}")
-        coils = reply.bits[:count]
+        coils = _whole(reply.bits, count, "coils")
         rose = coils[0] and not self._trigger
         now = time.monotonic()
         # The registers belong to the trigger: they are read when it rises, else now and then.
@@ -176,7 +185,8 @@ class ClientLink:
             )
             if found.isError():
                 raise ModbusException(f"reading the registers: {found}")
-            self._registers, self._registers_at = list(found.registers), now
+            self._registers = _whole(found.registers, count, "registers")
+            self._registers_at = now
         self._trigger = coils[0]
         return inputs_of(list(coils), self._registers)
 
@@ -215,6 +225,17 @@ class ClientLink:
             raise ModbusException(f"writing the coils: {reply}")
 
 
+def _whole(values: list[T], count: int, what: str) -> list[T]:
+    """As many values as were asked for: a faulty gateway answers with fewer.
+
+    Raises:
+        ModbusException: there are fewer.
+    """
+    if len(values) < count:
+        raise ModbusException(f"reading the {what}: {len(values)} came of {count}")
+    return list(values[:count])
+
+
 class ServerLink:
     """Holds the registers for a PLC that asks; also readable as discrete inputs and input
     registers of the same addresses."""
@@ -223,7 +244,6 @@ class ServerLink:
         self._settings = settings
         self._exchange = exchange
         self._told = told
-        self._report = report
         self._silence = Silence(place_of(settings), settings.silent_s, report)
         self._closing = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -252,16 +272,11 @@ class ServerLink:
             self._thread.join(5)
 
     def _run(self) -> None:
-        said = False
         while not self._closing.is_set():
             try:
                 asyncio.run(self._serve())
-            except (ModbusException, OSError, RuntimeError) as error:
-                if not said:
-                    said = True
-                    why = str(error).splitlines()[0][:120]
-                    text = f"{place_of(self._settings)}: cannot be served: {why}; tried again"
-                    self._report(Event("plc-silent", text))
+            except (ModbusException, OSError, RuntimeError, termios.error) as error:
+                self._silence.lost(str(error).splitlines()[0][:120])
             self._closing.wait(REOPEN_S)
 
     async def _serve(self) -> None:
@@ -322,7 +337,7 @@ class ServerLink:
         assert wake is not None
         beat_at = 0.0
         while not self._closing.is_set():
-            if s.transport == "rtu" and not server.transport:
+            if s.transport == "rtu" and not server.active_connections:
                 raise OSError("the serial port is gone")
             outputs = self._exchange(await self._inputs(server))
             now = time.monotonic()

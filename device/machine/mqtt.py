@@ -23,7 +23,8 @@ class Publisher:
     def __init__(self, settings: Mqtt, device: str, report: Report) -> None:
         self._settings = settings
         self._report = report
-        self._base = f"{settings.topic}/{device.replace('/', '_').replace(' ', '_')}"
+        # of a topic's own signs a name may hold the plus
+        self._base = f"{settings.topic}/{device.translate(str.maketrans('/ +', '___'))}"
         self._retained: dict[str, str] = {}
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=f"millsight-{device}", clean_session=True
@@ -47,7 +48,7 @@ class Publisher:
         """Say that this box goes, and end."""
         if self._client.is_connected():
             self._client.publish(
-                f"{self._base}/online", "false", qos=1, retain=True
+                f"{self._base}/online", "false", qos=0, retain=True
             ).wait_for_publish(2)
         self._client.disconnect()
         self._client.loop_stop()
@@ -58,7 +59,9 @@ class Publisher:
         if self._retained.get(name) == text:
             return
         self._retained[name] = text
-        self._client.publish(f"{self._base}/{name}", text, qos=1, retain=True)
+        # QoS 0: what a lost connection swallows is told again after it, and takes no place among
+        # the results that wait.
+        self._client.publish(f"{self._base}/{name}", text, qos=0, retain=True)
 
     def happened(self, name: str, facts: dict[str, Any]) -> None:
         """Publish what happened; while the broker is away, up to 10,000 of them wait."""
@@ -73,9 +76,9 @@ class Publisher:
             self._report(Event("mqtt-lost", f"{place}: refused: {reason}"))
             return
         self._report(Event("mqtt", f"{place}: connected"))
-        self._client.publish(f"{self._base}/online", "true", qos=1, retain=True)
+        self._client.publish(f"{self._base}/online", "true", qos=0, retain=True)
         for name, text in list(self._retained.items()):  # a new broker has forgotten
-            self._client.publish(f"{self._base}/{name}", text, qos=1, retain=True)
+            self._client.publish(f"{self._base}/{name}", text, qos=0, retain=True)
 
     def _lost(
         self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import threading
 from typing import Any
 
@@ -93,6 +94,9 @@ class Tree:
                             nodes[group, name] = node
                         elif shown.get(group, {}).get(name) != value:
                             await nodes[group, name].write_value(_typed(value))
+                    for name in shown.get(group, {}).keys() - values.keys():
+                        # a step that this part did not have: the time before is not its own
+                        await nodes[group, name].write_value(_typed(math.nan))
                 await vision.show(facts)
                 shown = facts
 

@@ -253,7 +253,7 @@ def class_accuracy_cards(found: Accuracy, size: Size, t: Texts) -> list[Card]:
     )
     lines = [
         text.format(
-            name=name,
+            name=class_word(name, t),
             low=percent(share.low),
             high=percent(share.high),
             count=number(share.checks),

@@ -15,7 +15,7 @@ from device.review.cards import Card, Texts, moment, pages_of
 from device.review.charts import percent
 from device.review.desk import Desk
 from device.review.shell import Shell
-from device.review.texts import texts
+from device.review.texts import class_word, texts
 from device.review.view import Cell, page_number
 
 SHOWN = 10
@@ -54,7 +54,7 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
             raise HTTPException(404)
         return Response(found, media_type="image/jpeg")
 
-    return [Route("/drift", index), Route("/drift/{alarm:int}/{when}.jpg", jpeg)]
+    return [Route("/drift", index), Route("/drift/{alarm:row}/{when}.jpg", jpeg)]
 
 
 def picture_of(db: Database, recipes: list[str], number: int, when: str) -> bytes | None:
@@ -135,6 +135,10 @@ def moved_words(one: Moved, t: Texts) -> str:
     if one.what == SHARPNESS:
         return (t["drift-sharper"] if more else t["drift-softer"]).format(share=share)
     if one.what == SCORE:
-        return t["drift-score"].format(name=one.class_name)
+        return t["drift-score"].format(name=class_word(one.class_name or "", t))
     text = t["drift-mix"] if one.what == MIX else t["drift-unusual"]
-    return text.format(name=one.class_name, before=percent(one.before), after=percent(one.after))
+    return text.format(
+        name=class_word(one.class_name or "", t),
+        before=percent(one.before),
+        after=percent(one.after),
+    )

@@ -195,7 +195,7 @@ def kept(db: Database, choice: Choice) -> "array[int]":
 
 
 def manifest_rows(db: Database, numbers: Sequence[int]) -> list[tuple[Any, ...]]:
-    """The lines of the manifest for these flags, in their order."""
+    """The lines of the manifest for these flags, in their order; some may have gone meanwhile."""
     blanks = ",".join("?" * len(numbers))
     rows = db.execute(
         f"""
@@ -222,7 +222,7 @@ def manifest_rows(db: Database, numbers: Sequence[int]) -> list[tuple[Any, ...]]
         )
         for number, patch, frame, wall_ns, *facts in rows
     }  # fmt: skip
-    return [by_number[number] for number in numbers]
+    return [by_number[number] for number in numbers if number in by_number]
 
 
 class Picture(NamedTuple):
@@ -244,12 +244,15 @@ class Picture(NamedTuple):
 
 
 def pictures(db: Database, number: int) -> list[Picture]:
-    """The patch of a flag and its frame."""
-    patch, frame, wall_ns = db.execute(
+    """The patch of a flag and its frame; none where the flag has gone meanwhile."""
+    row = db.execute(
         "SELECT f.patch_id, f.frame_id, r.wall_ns FROM flags f JOIN frames r ON r.id = f.frame_id "
         "WHERE f.id = ?",
         [number],
     ).fetchone()
+    if row is None:
+        return []
+    patch, frame, wall_ns = row
     return [
         Picture(patch_file(patch), wall_ns, "patches", "png", patch),
         Picture(frame_file(frame), wall_ns, "frames", "jpeg", frame),

@@ -152,5 +152,5 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     return [
         Route("/live", live),
         Route("/live/events", events),
-        Route("/live/frames/{frame:int}.jpg", frame),
+        Route("/live/frames/{frame:row}.jpg", frame),
     ]

@@ -45,7 +45,7 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
             **found,
         )
 
-    return [Route("/lots", choose), Route("/lot/{lot:int}", report)]
+    return [Route("/lots", choose), Route("/lot/{lot:row}", report)]
 
 
 def cells_of(db: Database, count: int, skip: int, _t: dict[str, str]) -> list[Cell]:

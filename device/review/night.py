@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+import re
 from collections.abc import Sequence
+from functools import cache
 from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
@@ -104,8 +106,8 @@ def criterion_line(criterion: Criterion, t: Texts) -> str:
     return t["night-criterion"].format(
         sign="✓" if criterion.passed else "✗",
         name=criterion_name(criterion, t),
-        found=criterion.found,
-        limit=criterion.limit,
+        found=in_language(criterion.found, t),
+        limit=in_language(criterion.limit, t),
     )
 
 
@@ -114,3 +116,29 @@ def criterion_name(criterion: Criterion, t: Texts) -> str:
     kind, _, of = criterion.name.partition(" of ")
     known = t.get(f"criterion-{kind.replace(' ', '-')}")
     return criterion.name if known is None else known.format(of=class_word(of, t))
+
+
+def in_language(words: str, t: Texts) -> str:
+    """What the trainer says of a criterion, in the page's language; unknown words stay as they are.
+
+    The English texts are the trainer's own words: by them it is known what it says.
+    """
+    for key, pattern in _phrases():
+        if said := pattern.fullmatch(words):
+            return t[key].format(**said.groupdict())
+    return words
+
+
+@cache
+def _phrases() -> list[tuple[str, re.Pattern[str]]]:
+    """The trainer's phrases by their keys; a blank is one word, but for the name of a device."""
+
+    def blank(found: re.Match[str]) -> str:
+        words = ".+" if found[1] == "device" else r"\S+"
+        return f"(?P<{found[1]}>{words})"
+
+    return [
+        (key, re.compile(re.sub(r"\\\{(\w+)\\\}", blank, re.escape(text))))
+        for key, text in texts("en").items()
+        if key.startswith("phrase-")
+    ]

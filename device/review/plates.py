@@ -83,8 +83,8 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
 
     return [
         Route("/plates", choose),
-        Route("/plates/{plate:int}", show),
-        Route("/plates/{plate:int}/{name}", picture),
+        Route("/plates/{plate:row}", show),
+        Route("/plates/{plate:row}/{name}", picture),
     ]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 from urllib.parse import urlencode
 
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
@@ -16,6 +17,15 @@ SHIFTS = 7
 LONGEST = 128
 """Characters of a part's number."""
 LAST_PAGE = 100_000
+
+
+class RowConvertor(IntegerConvertor):
+    """The number of a row in an address; a larger one than SQLite has is no address."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_url_convertor("row", RowConvertor())
 
 
 class View(NamedTuple):

@@ -3,6 +3,7 @@
 import itertools
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -296,6 +297,24 @@ def test_each_software_trigger_gives_one_frame_and_nothing_else_does() -> None:
         assert [frame.sequence for frame in camera.frames] == list(range(8))
         assert [frame.fault for frame in camera.frames] == [None] * 8, "also the first one is whole"
     assert camera.kinds() == ["opened"]
+
+
+def test_a_frame_that_was_triggered_again_is_owed_once() -> None:
+    settings = genicam(trigger="software", frame_timeout_s=2.0)
+    with gige_camera("--lose-later", "1") as process, watched(settings) as camera:
+        camera.wait_for("opened")
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.3)
+        camera.source.trigger()  # this frame is lost on its way, as a whole
+        time.sleep(0.5)
+        process.send_signal(signal.SIGUSR2)
+        time.sleep(0.3)
+        camera.source.trigger()  # as `Capture` does after a while
+        camera.wait_for_frames(1)
+        time.sleep(3)
+        assert "lost" not in camera.kinds(), "nothing is owed any more"
+        camera.source.trigger()
+        camera.wait_for_frames(2)
 
 
 def test_a_camera_that_waits_for_its_line_is_not_lost_and_one_that_owes_a_frame_is() -> None:

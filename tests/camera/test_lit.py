@@ -1,5 +1,6 @@
 """The ring light of a camera that stands still: simulated controllers behind ptys."""
 
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -92,6 +93,30 @@ def test_without_an_answer_of_the_light_no_picture_is_good(ring: Simulated, mood
     until(lambda: one.frames[-1].fault is None)
     one.close()
     assert one.kinds().count("ring-light-silent") == 1, "said once"
+
+
+def test_a_light_that_goes_while_it_is_opened_is_found_again(
+    ring: Simulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[Event] = []
+    one = Watched(open_source(camera(ring), [], events.append), events)
+    until(lambda: one.frames)
+    flush, went = termios.tcflush, threading.Event()
+
+    def go(descriptor: int, queue: int) -> None:
+        if not went.is_set():
+            ring.tell("unplug")
+            went.set()
+        flush(descriptor, queue)
+
+    ring.tell("unplug")
+    until(lambda: "ring-light-silent" in one.kinds())
+    monkeypatch.setattr(termios, "tcflush", go)
+    ring.tell("plug")
+    until(went.is_set)
+    ring.tell("plug")
+    until(lambda: "ring-light" in one.kinds())
+    one.close()
 
 
 def test_a_simulated_platform_has_the_brightness_of_its_recipe() -> None:

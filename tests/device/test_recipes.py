@@ -232,12 +232,16 @@ def test_a_changed_recipe_is_taken_up_although_the_store_cannot_be_written(
     db.close()
 
 
-def test_what_the_machine_chose_counts_after_a_restart_only(settings: Settings) -> None:
+@pytest.mark.parametrize("people", [True, False])
+def test_what_the_machine_chose_counts_after_a_restart_only(
+    settings: Settings, people: bool
+) -> None:
     write(settings, "ring", "[recipe]\nindex = 2\n")
     db, other = open_store(settings.device.data), open_store(settings.device.data)
     book = RecipeBook(settings, lambda _: None)
     book.follow(db)
-    choose_recipe(other, settings.recipe.name, "anna")
+    if people:
+        choose_recipe(other, settings.recipe.name, "anna")
     book.follow(db)
     choose_recipe(other, "ring", "machine/plc")
     book.follow(db)

@@ -28,7 +28,7 @@ from config.document import to_toml
 from config.settings import Settings
 from systemd.bundle import EXTRAS, write_bundle
 from systemd.layout import Layout
-from systemd.upgrade import go_back, version_before
+from systemd.upgrade import UpgradeError, go_back, upgrade, version_before
 from systemd.versions import DONE, lay_down, switch
 from tests.filled import answer, device_settings, fill
 from tests.systemd.disk import Disk, cannot_mount
@@ -142,6 +142,22 @@ def cut_before_each(
         assert version_before(layout) == OLD
         shutil.rmtree(layout.root)
     return found
+
+
+def test_with_a_damaged_store_the_old_version_runs_again(
+    two_laid_down: tuple[Layout, Path],
+) -> None:
+    layout, bundle = two_laid_down
+    for version in (OLD, NEW):  # one that can say which stores it knows
+        says = '#!/bin/sh\ncase "$3" in *migrations*) echo m001 ;; *) exit 1 ;; esac\n'
+        (layout.versions / version / "bin/python").write_text(says)
+    for left in ("", "-wal", "-shm"):
+        (layout.data / f"millsight.db{left}").unlink(missing_ok=True)
+    (layout.data / "millsight.db").write_bytes(b"no database " * 1000)
+    with pytest.raises(UpgradeError, match=f"not a database; {OLD} runs again"):
+        upgrade(bundle, layout)
+    assert layout.version_of(layout.current) == OLD
+    assert units_in(layout.units) == units_in(layout.versions / OLD / "share/systemd")
 
 
 def test_cut_off_before_a_change_of_the_disk(

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import termios
 import threading
 import time
 import tty
@@ -142,6 +143,30 @@ def test_a_port_that_is_unplugged_and_comes_back(port: Port, reader: Reader) -> 
     until(lambda: len(heard) == 3)
     # what came after the plug is no half of what came before it
     assert heard[1:] == [(None, "5"), (PartLine("3"), "PART 3")]
+    port.unplug()
+
+
+def test_a_port_that_goes_while_it_is_opened(
+    port: Port, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard, events = reader()
+    flush, went = termios.tcflush, threading.Event()
+
+    def go(descriptor: int, queue: int) -> None:
+        if not went.is_set():
+            went.set()
+            port.unplug()
+        flush(descriptor, queue)
+
+    port.unplug()
+    until(lambda: "line-lost" in [e.kind for e in events])
+    monkeypatch.setattr(termios, "tcflush", go)
+    port.plug()
+    until(went.is_set)
+    port.plug()
+    until(lambda: [e.kind for e in events].count("line") == 2)
+    port.send(b"PART 3\r")
+    until(lambda: heard == [(PartLine("3"), "PART 3")])
     port.unplug()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import math
 import shutil
 import sqlite3
 import subprocess
@@ -24,6 +25,7 @@ from config.machine import Mqtt, OpcUa, Plant
 from config.settings import Settings
 from device.machine import plant
 from device.machine.facts import vision_state_of
+from device.machine.mqtt import Publisher
 from device.machine.vision import COMPLETED, MODES, NODE_SET, RESULT, STATES, SYSTEM
 from device.parts import Part, Split, add_part
 from device.store import STORE_FILE, open_store
@@ -175,6 +177,43 @@ def test_a_store_that_was_mended_is_followed(
         thread.join()
 
 
+def test_after_more_than_can_wait_the_broker_is_told_what_is(tmp_path: Path) -> None:
+    port = free_port()
+    one = Publisher(Mqtt(host="127.0.0.1", port=port), "box", lambda _: None)
+    one.start()
+    try:
+        for number in range(6_000):  # a shift without a broker
+            one.tell("counters", {"parts_pass": number})
+            one.happened("result", {"number": number})
+        for number in range(6_000, 11_000):
+            one.happened("result", {"number": number})
+        one.tell("state", {"state": "halted"})
+        with broker(port, tmp_path):
+            heard: dict[str, str] = {}
+
+            def facts() -> bool:
+                heard.update(listen(port, "millsight/box/+", 3, 2))
+                return "millsight/box/state" in heard
+
+            until(facts, 30)
+            assert heard["millsight/box/state"] == '{"state": "halted"}'
+            assert heard["millsight/box/online"] == "true"
+            assert heard["millsight/box/counters"] == '{"parts_pass": 5999}'
+    finally:
+        one.close()
+
+
+def test_a_name_with_a_sign_of_topics_is_told(tmp_path: Path) -> None:
+    port = free_port()
+    with broker(port, tmp_path):
+        one = Publisher(Mqtt(host="127.0.0.1", port=port), "mill 2+", lambda _: None)
+        one.start()
+        one.tell("state", {"state": "halted"})
+        said = listen(port, "millsight/mill_2_/state", 1)
+        one.close()
+    assert said == [("millsight/mill_2_/state", '{"state": "halted"}')]
+
+
 def test_a_dead_broker_slows_no_verdict(
     site: Settings, make_model: MakeModel, tmp_path: Path
 ) -> None:
@@ -210,9 +249,8 @@ def test_opc_ua_shows_the_same_and_can_only_be_read(settings: Settings, tmp_path
     with plant_process(settings, tmp_path) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("opcua: opc.tcp://127.0.0.1")
-        put(settings, a_part(5, "fail"))
 
-        def seen() -> dict[str, Any] | None:
+        def seen(number: int) -> dict[str, Any] | None:
             # A thread of its own: the browser's driver keeps an event loop in this one.
             try:
                 with ThreadPoolExecutor(1) as alone:
@@ -220,9 +258,13 @@ def test_opc_ua_shows_the_same_and_can_only_be_read(settings: Settings, tmp_path
             except (OSError, ua.UaError):
                 return None
             assert refused
-            return found if found.get("last_result.number") == 5 else None
+            return found if found.get("last_result.number") == number else None
 
-        found = until(seen)
+        put(settings, a_part(4)._replace(split=Split(10.0, 5.0, 20.0, 1.5, 0.5)))
+        assert until(lambda: seen(4))["last_result.grab_ms"] == 10
+        put(settings, a_part(5, "fail"))
+        found = until(lambda: seen(5))
+        assert math.isnan(found["last_result.grab_ms"]), "it is not the time of the part before"
     assert found["last_result.verdict"] == "fail"
     assert found["last_result.ok"] is False
     assert found["counters.parts_fail"] == 1

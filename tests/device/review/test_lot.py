@@ -1,7 +1,9 @@
 """The report of a lot in a real browser."""
 
+import re
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 
@@ -107,6 +109,19 @@ def test_the_report_says_what_happened(browser: Browser, lots: Settings) -> None
         assert "rtsp://***@camera/1" in whole
         assert "s3same" not in page.content()
         assert "began lot" in whole
+
+
+def test_the_report_names_classes_in_the_page_s_language(lots: Settings) -> None:
+    with serving(lots) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+        number = re.findall(r'href="(/lot/\d+)"', client.get("/lots").text)
+        client.cookies.set("millsight-language", "zh")
+        texts = [client.get(one).text for one in number]
+    captions = {word for text in texts for word in re.findall(r"<figcaption>([^<]*)<", text)}
+    assert "划痕" in captions
+    assert not captions & {"scratch", "pitted_surface"}
+    said = {word for text in texts for word in re.findall(r"模型判断: ([^ ]*) ", text)}
+    assert said
+    assert not said & {"scratch", "pitted_surface", "clean"}
 
 
 def test_a_large_lot_is_paged(browser: Browser, lots: Settings) -> None:

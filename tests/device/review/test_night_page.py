@@ -10,7 +10,7 @@ from config.settings import Settings
 from device.clock import stamp
 from device.nights import last_night
 from device.review.charts import Size
-from device.review.night import criterion_name, filled
+from device.review.night import criterion_name, filled, in_language
 from device.review.texts import texts
 from device.store import open_store
 from tests.device.review.conftest import serving
@@ -20,6 +20,9 @@ CRITERIA = [
     ("golden patches", True, "120", "at least 30, or nothing can be said"),
     ("accuracy", True, "97.5 % of 120", "at least 70 %"),
     ("not significantly worse", False, "9 patches lost and 2 won against the champion, p = 0.0327",
+     "p of at least 0.05 (exact one-sided McNemar test)"),
+    ("not significantly worse on audits", True,
+     "0 patches lost and 1 won against the champion, p = 1",
      "p of at least 0.05 (exact one-sided McNemar test)"),
     ("no large drop", True, "+1.9 points of accuracy lost", "at most 2 points, or one patch"),
     ("recall of pitted_surface", True, "58 of 60, champion 60", "at least 52.2, or all but one"),
@@ -107,7 +110,8 @@ def test_why_a_model_was_kept_back(
             seen += lines
             before = lines
         for name, _, found, limit in CRITERIA:
-            assert any(found in line and limit in line for line in seen), name
+            said = in_language(found, t), in_language(limit, t)
+            assert any(said[0] in line and said[1] in line for line in seen), name
 
 
 def test_a_night_without_a_report_that_can_be_read_is_no_end_of_the_page(

@@ -194,6 +194,15 @@ def test_systemd_names_the_folder_where_the_file_does_not(
     assert last_good.find(file) is not None
 
 
+def test_a_damaged_copy_is_written_anew(tmp_path: Path) -> None:
+    file = tmp_path / "millsight.toml"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / last_good.FILE).write_bytes(b"\xff\xfe\x00")
+    file.write_text('[device]\ndata = "data"\n')
+    last_good.keep_good(file, load_settings(file))
+    assert (tmp_path / "data" / last_good.FILE).read_text() == file.read_text()
+
+
 @pytest.mark.parametrize("kept", ["x = ", "x = 1", ""])
 def test_a_copy_that_is_broken_itself_is_none(kept: str, tmp_path: Path) -> None:
     file = tmp_path / "millsight.toml"

@@ -167,6 +167,8 @@ def test_the_names_of_this_machine_are_answered(steady_page: Client, host: str) 
         "/static/..%2fapp.py", "/static/%2e%2e/app.py", "/patches/%00.png", "/patches/.png",
         "/heat/../../millsight.db/x.png", "/heat/x/" + "0" * 64 + ".png", "/frames/a/b.jpg",
         "/patches/' OR 1=1 --.png", "/static/", "/nothing", "//etc/passwd",
+        "/lot/" + "9" * 25, "/lot/" + "9" * 5000, "/plates/" + "9" * 19,
+        "/live/frames/" + "9" * 25 + ".jpg", "/drift/" + "9" * 25 + "/before.jpg",
     ],
 )  # fmt: skip
 def test_tricks_in_paths_find_nothing(

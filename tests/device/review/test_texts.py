@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 
 from config.errors import UserError
+from device.drift import MIX, SCORE, UNUSUAL_SHARE, Moved
+from device.estimate import Accuracy, Share
+from device.review.cards import class_accuracy_cards
+from device.review.changes import moved_words
+from device.review.charts import Size
 from device.review.texts import languages, texts
 
 REVIEW = Path(__file__).parents[3] / "device" / "review"
@@ -26,6 +31,7 @@ BUILT = {  # keys put together in the code, by what they are put together from
     r"lot-why-(audit|uncertain|cold-start)",
     r"class-[\w-]+",
     r"criterion-[a-z-]+",
+    r"phrase-[a-z-]+",  # device.review.night.in_language
     r"models-(held-out-accuracy|training-accuracy)",
     r"lot-(class|something-new|cant-tell|undone)",
 }
@@ -60,6 +66,18 @@ def test_no_text_is_unused_or_unknown() -> None:
     assert asked <= keys
     for reason in re.findall(r'HTTPException\(4\d\d, "([\w-]+)"', code):
         assert f"error-{reason}" in keys or reason == "login"  # said to scripts only
+
+
+def test_classes_are_named_in_the_page_s_language() -> None:
+    t = texts("zh")
+    for what in (SCORE, MIX):
+        assert "麻点" in moved_words(Moved(what, "pitted_surface", 0.1, 0.4, 2.0), t)
+    assert "None" not in moved_words(Moved(UNUSUAL_SHARE, None, 0.1, 0.4, 2.0), t)
+    share = Share(0.9, 0.8, 1.0, 100, 0)
+    each = {"pitted_surface": share}
+    found = Accuracy(share, each, each, 100, 0, 0, 1000)
+    (card,) = class_accuracy_cards(found, Size(100, 60), t)
+    assert all("麻点" in line for line in card.lines)
 
 
 def test_an_unknown_language_is_one_clear_line() -> None:
