@@ -1,5 +1,6 @@
 """The plant's facts as JSON on an MQTT broker; paho connects again by itself."""
 
+import contextlib
 import json
 import os
 from typing import Any
@@ -47,9 +48,9 @@ class Publisher:
     def close(self) -> None:
         """Say that this box goes, and end."""
         if self._client.is_connected():
-            self._client.publish(
-                f"{self._base}/online", "false", qos=0, retain=True
-            ).wait_for_publish(2)
+            said = self._client.publish(f"{self._base}/online", "false", qos=0, retain=True)
+            with contextlib.suppress(RuntimeError):  # the broker went first, and has our last will
+                said.wait_for_publish(2)
         self._client.disconnect()
         self._client.loop_stop()
 

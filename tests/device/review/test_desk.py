@@ -1,6 +1,5 @@
 """The pages' store, where another file takes its place."""
 
-import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from config.settings import Settings
 from device.review.desk import Desk
 from device.store import STORE_FILE
 from device.swap_store import put_in_place
+from tests.device.review.test_server import at_desk
 
 
 def swap(data: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_new_store_that_cannot_be_opened_at_once_is_opened_later(
 
     def ask() -> str:
         try:
-            return asyncio.run(desk.work(lambda db: str(db.execute("SELECT 1").fetchone()[0])))
+            return str(at_desk(desk, lambda db: db.execute("SELECT 1").fetchone()[0]))
         except HTTPException as error:
             return str(error.detail)
 
