@@ -239,7 +239,7 @@ class Keeper:
         what = (
             f"{len(item.patches)} flagged patches"
             if isinstance(item, KeptFrame)
-            else f"what is called {type(item).__name__}"
+            else f"a record of kind {type(item).__name__}"
         )
         text = f"{what} cannot be stored, now or later: {error}"
         self._report(Event("not-kept", text))
