@@ -41,7 +41,7 @@ def main() -> None:
     except OSError as error:  # a full disk, a folder that may not be written
         sys.exit(f"millsight: {error.filename or 'reading or writing'}: {error.strerror or error}")
     except sqlite3.DatabaseError as error:
-        from device.store import advice_for  # noqa: PLC0415
+        from device.store.database import advice_for  # noqa: PLC0415
 
         if (advice := advice_for(error)) is None:
             raise

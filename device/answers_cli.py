@@ -22,8 +22,8 @@ def questions(config: Config = None) -> None:
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     """
-    from device.answers import waiting  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
+    from device.store.answers import waiting  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
 
     settings = load_settings(config)
     db = open_store(settings.device.data)
@@ -50,9 +50,9 @@ def label(patch: str, class_name: str, config: Config = None, *, operator: str) 
     operator
         Who answers.
     """
-    from device.answers import add_label, last_question  # noqa: PLC0415
-    from device.models_in_use import classes_in_use  # noqa: PLC0415
-    from device.store import open_store, staying_the_store  # noqa: PLC0415
+    from device.models.models_in_use import classes_in_use  # noqa: PLC0415
+    from device.store.answers import add_label, last_question  # noqa: PLC0415
+    from device.store.database import open_store, staying_the_store  # noqa: PLC0415
 
     settings = load_settings(config)
     recipes = load_recipes(settings)
@@ -83,8 +83,8 @@ def lot(part: str, lot: str, config: Config = None, *, operator: str) -> None:
     operator
         Who begins it.
     """
-    from device.store import open_store  # noqa: PLC0415
-    from device.trail import begin_lot  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.trail import begin_lot  # noqa: PLC0415
 
     for words in (part, lot):
         if words and not is_name(words):

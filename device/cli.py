@@ -58,9 +58,9 @@ def run(
     """
     _start_light()
     from camera.source import Event  # noqa: PLC0415
-    from device.journal import reporter  # noqa: PLC0415
-    from device.last_good import keep_good  # noqa: PLC0415
-    from device.loop import FrameResult, InspectionLoop  # noqa: PLC0415
+    from device.loop.loop import FrameResult, InspectionLoop  # noqa: PLC0415
+    from device.watching.journal import reporter  # noqa: PLC0415
+    from device.watching.last_good import keep_good  # noqa: PLC0415
 
     say = Lines()
     report = reporter(say)
@@ -113,7 +113,7 @@ def status(config: Config = None, *, as_json: Annotated[bool, Parameter("--json"
     as_json
         Print JSON instead of text.
     """
-    from device.status import device_status, status_lines  # noqa: PLC0415
+    from device.watching.status import device_status, status_lines  # noqa: PLC0415
 
     found = device_status(load_settings(config))
     if as_json:
@@ -142,8 +142,8 @@ def latency(
     as_json
         Print JSON instead of text.
     """
-    from device import latency as of_parts  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
+    from device.machine import latency as of_parts  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
 
     settings = load_settings(config)
     deadline_s = settings.machine.deadline_s
@@ -215,8 +215,8 @@ def note(text: str, config: Config = None, *, kind: str = "note") -> None:
         A word for what kind of event it is.
     """
     from config.load import load_what_is_good  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
-    from device.trail import add_event  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.trail import add_event  # noqa: PLC0415
 
     settings, _broken = load_what_is_good(config, "device")  # it may be what is to be told
     db = open_store(settings.device.data)

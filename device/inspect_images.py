@@ -11,12 +11,12 @@ from camera.folder import read_grey
 from config.errors import UserError
 from config.recipes import Under
 from config.settings import Recipe
-from device.activation import check_recipe, model_path
-from device.model import Model, load_model
-from device.models_in_use import in_force
-from device.patches import Cutter
-from device.store import open_store
-from device.verdict import frame_verdict, judge
+from device.judging.model import Model, load_model
+from device.judging.patches import Cutter
+from device.judging.verdict import frame_verdict, judge
+from device.models.activation import check_recipe, model_path
+from device.models.models_in_use import in_force
+from device.store.database import open_store
 
 
 def model_for(under: Under, file: Path | None) -> Model:

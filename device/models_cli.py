@@ -28,9 +28,9 @@ def models(config: Config = None, *, recipe: RecipeName = None) -> None:
     """
     from datetime import datetime  # noqa: PLC0415
 
-    from device.history import models as known_models  # noqa: PLC0415
-    from device.models_in_use import refused_models  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
+    from device.models.models_in_use import refused_models  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
+    from device.update.history import models as known_models  # noqa: PLC0415
     from device.update.probation import said_of  # noqa: PLC0415
 
     settings = load_settings(config)
@@ -81,8 +81,8 @@ def activate(
     recipe
         The recipe it is for. Default: that of the settings file.
     """
-    from device.activation import activate as bring_into_use  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
+    from device.models.activation import activate as bring_into_use  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
 
     settings = load_settings(config)
     under = load_recipes(settings).under(recipe)
@@ -106,9 +106,9 @@ def rollback(model: str, config: Config = None, *, who: str, recipe: RecipeName 
     recipe
         The recipe to use it for. Default: the one it was used for last.
     """
-    from device.activation import go_back  # noqa: PLC0415
-    from device.history import find_model  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
+    from device.models.activation import go_back  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
+    from device.update.history import find_model  # noqa: PLC0415
 
     settings = load_settings(config)
     if not who.strip():
@@ -155,7 +155,8 @@ def trust(root: Path, config: Config = None) -> None:
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     """
-    from device.update.client import fingerprint, pin_root, read_root  # noqa: PLC0415
+    from device.exchange.trust import fingerprint, read_root  # noqa: PLC0415
+    from device.update.client import pin_root  # noqa: PLC0415
 
     settings = load_settings(config)
     content = read_root(root)
@@ -185,11 +186,11 @@ def accuracy(
     as_json
         Print JSON instead of text.
     """
-    from device.accuracy_report import report_lines, report_object  # noqa: PLC0415
-    from device.estimate import accuracy as estimate  # noqa: PLC0415
-    from device.history import find_model  # noqa: PLC0415
-    from device.models_in_use import in_force  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
+    from device.models.models_in_use import in_force  # noqa: PLC0415
+    from device.reports.accuracy import report_lines, report_object  # noqa: PLC0415
+    from device.reports.estimate import accuracy as estimate  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
+    from device.update.history import find_model  # noqa: PLC0415
 
     recipes = load_recipes(load_settings(config))
     under = recipes.under(recipe)
@@ -236,10 +237,10 @@ def drift(
     who
         Who decided the reset, for the audit trail.
     """
-    from device import drift_log  # noqa: PLC0415
-    from device.drift_report import report_lines, report_object  # noqa: PLC0415
-    from device.models_in_use import in_force  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
+    from device.drift import log as drift_log  # noqa: PLC0415
+    from device.drift.report import report_lines, report_object  # noqa: PLC0415
+    from device.models.models_in_use import in_force  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
 
     under = load_recipes(load_settings(config)).under(recipe)
     if reset and not (who or "").strip():

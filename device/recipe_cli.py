@@ -47,9 +47,9 @@ def list_recipes(config: Config = None) -> None:
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     """
-    from device.models_in_use import in_force  # noqa: PLC0415
-    from device.parts import recipe_in_force  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
+    from device.models.models_in_use import in_force  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.parts import recipe_in_force  # noqa: PLC0415
 
     site = load_settings(config)
     recipes = load_recipes(site)
@@ -145,7 +145,7 @@ def edit(name: str, config: Config = None, *, operator: str) -> None:
     operator
         Who edits it, for the audit trail.
     """
-    from device.editing import editing  # noqa: PLC0415
+    from device.store.editing import editing  # noqa: PLC0415
 
     site = load_settings(config)
     path = recipe_path(site, name)
@@ -182,8 +182,8 @@ def select(name: str, config: Config = None, *, operator: str) -> None:
     operator
         Who selects it, for the audit trail.
     """
-    from device.parts import choose_recipe  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.parts import choose_recipe  # noqa: PLC0415
 
     site = load_settings(config)
     load_recipes(site).under(name)
@@ -215,9 +215,9 @@ def _save(site: Settings, name: str, text: str, operator: str) -> Path:
     Raises:
         UserError: it has a mistake, or cannot be written.
     """
-    from device.durable import write_durably  # noqa: PLC0415
-    from device.parts import record_recipe  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.parts import record_recipe  # noqa: PLC0415
+    from device.system.durable import write_durably  # noqa: PLC0415
 
     _refuse_nobody(operator)
     path = recipe_path(site, name)

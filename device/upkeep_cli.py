@@ -26,8 +26,8 @@ def tidy(
     clock_is_right
         The clock jumped and is right as it is now: what is too old may go again.
     """
-    from device.journal import reporter  # noqa: PLC0415
-    from device.tidy import tidy as tidy_store  # noqa: PLC0415
+    from device.upkeep.tidy import tidy as tidy_store  # noqa: PLC0415
+    from device.watching.journal import reporter  # noqa: PLC0415
 
     # Broken settings stop the inspection, and must not let the disk fill up.
     settings, broken = load_what_is_good(config, "device", "keeping", "backup")
@@ -53,17 +53,17 @@ def check(
     mend
         Set a damaged store aside and go on with what can be salvaged of it.
     """
-    from device.journal import reporter  # noqa: PLC0415
-    from device.mend import is_damage, mend_and_report  # noqa: PLC0415
-    from device.models_in_use import in_force  # noqa: PLC0415
-    from device.store import STORE_FILE, explain_errors, open_store  # noqa: PLC0415
-    from device.tidy import check as check_store  # noqa: PLC0415
+    from device.models.models_in_use import in_force  # noqa: PLC0415
+    from device.store.database import STORE_FILE, explain_errors, open_store  # noqa: PLC0415
+    from device.upkeep.mend import is_damage, mend_and_report  # noqa: PLC0415
+    from device.upkeep.tidy import check as check_store  # noqa: PLC0415
+    from device.watching.journal import reporter  # noqa: PLC0415
 
     settings = load_settings(config)
     path = settings.device.data / STORE_FILE
 
     def look() -> None:
-        from device.mend_model import is_whole  # noqa: PLC0415
+        from device.upkeep.mend_model import is_whole  # noqa: PLC0415
 
         db = open_store(settings.device.data)
         try:
@@ -100,9 +100,9 @@ def backup(config: Config = None, *, list_: Annotated[bool, Parameter("--list")]
     list_
         Only list the copies, the latest first.
     """
-    from device.backup import back_up, copies, event_of  # noqa: PLC0415
-    from device.disk import need_disk  # noqa: PLC0415
-    from device.store import STORE_FILE, explain_errors, open_store  # noqa: PLC0415
+    from device.store.database import STORE_FILE, explain_errors, open_store  # noqa: PLC0415
+    from device.system.disk import need_disk  # noqa: PLC0415
+    from device.upkeep.backup import back_up, copies, event_of  # noqa: PLC0415
 
     settings = load_settings(config)
     if list_:
@@ -132,7 +132,7 @@ def restore(copy: Path | None = None, config: Config = None, *, who: str) -> Non
     who
         Who decided it, for the audit trail.
     """
-    from device.backup import restore as put_back  # noqa: PLC0415
+    from device.upkeep.backup import restore as put_back  # noqa: PLC0415
 
     if not who.strip():
         raise UserError("--who: empty; name who decided it")

@@ -19,7 +19,7 @@ def inspect(file: Path, *, as_json: Annotated[bool, Parameter("--json")] = False
     as_json
         Print the whole metadata as JSON.
     """
-    from device.model import load_model  # noqa: PLC0415
+    from device.judging.model import load_model  # noqa: PLC0415
 
     model = load_model(file)
     metadata = model.metadata

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.errors import UserError
-from device.durable import write_durably
-from device.int8 import pack
-from device.model import LARGEST_BYTES, Model, ModelMetadata, load_model_bytes
-from device.patches import Patches
-from device.race import alike
+from device.judging.int8 import pack
+from device.judging.model import LARGEST_BYTES, Model, ModelMetadata, load_model_bytes
+from device.judging.patches import Patches
+from device.models.race import alike
+from device.system.durable import write_durably
 from export.graph import Weights, build_onnx
 from export.int8 import build_int8, measure_ranges
 
@@ -46,7 +46,7 @@ def compare(expected: NDArray[np.floating], found: NDArray[np.floating]) -> Pari
 def with_int8(weights: Weights, metadata: ModelMetadata, patches: Patches, plain: bytes) -> bytes:
     """The model file with an int8 form beside `plain`, where that judges `patches` alike.
 
-    Whether it is used is decided on every device by a race (`device.race`).
+    Whether it is used is decided on every device by a race (`device.models.race`).
     """
     if not len(patches) or metadata.levelled:  # shared maps save more, and int8 has none
         return plain

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from config.settings import PATCH_SIZE
-from device.int8 import INT8_KEY
-from device.levelling import CONTRAST, GREY
-from device.model import METADATA_KEY, STANDARDISE_EPSILON, ModelMetadata
+from device.judging.int8 import INT8_KEY
+from device.judging.levelling import CONTRAST, GREY
+from device.judging.model import METADATA_KEY, STANDARDISE_EPSILON, ModelMetadata
 
 OPSET = 18
 IR_VERSION = 9
@@ -41,9 +41,9 @@ class Weights:
 
 
 def build_onnx(weights: Weights, metadata: ModelMetadata, int8: str | None = None) -> bytes:
-    """The whole model file: graph, weights and metadata (contract: `device.model`).
+    """The whole model file: graph, weights and metadata (contract: `device.judging.model`).
 
-    `int8` is its int8 form (`device.int8.pack`), if it has one.
+    `int8` is its int8 form (`device.judging.int8.pack`), if it has one.
     """
     if metadata.levelled:
         standardisation, numbers = (

@@ -1,4 +1,4 @@
-"""The int8 graph of a trained GAPC or GMPC (contract: `device.int8`), written node by node.
+"""The int8 graph of a trained GAPC or GMPC (contract: `device.judging.int8`), written node by node.
 
 onnxruntime's own quantiser surrounds every convolution with conversions that cost more than the
 convolution saves. Here feature maps stay bytes from the first layer to the last, ReLU is the zero
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from config.settings import PATCH_SIZE
-from device.int8 import ZERO
-from device.patches import Patches
+from device.judging.int8 import ZERO
+from device.judging.patches import Patches
 from export.graph import IR_VERSION, OPSET, Layer, Weights
 
 LARGEST_INPUT = 6.0

@@ -221,7 +221,7 @@ def _say(version: str, layout: Layout, code: str, *arguments: str) -> str:
 
 
 _KNOWN = """
-from device.schema import migrations
+from device.store.schema import migrations
 print(*(one.name for one in migrations._migrations))
 """
 _WHERE = """

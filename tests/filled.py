@@ -11,10 +11,10 @@ from camera.source import Event, Frame
 from config.document import to_toml
 from config.load import parse_settings
 from config.settings import Exchange, Region, Settings
-from device.answers import add_label
-from device.keeper import Counts, Keeper, KeptFrame, KeptPatch
-from device.patches import patch_id
-from device.store import open_store
+from device.judging.patches import patch_id
+from device.loop.keeper import Counts, Keeper, KeptFrame, KeptPatch
+from device.store.answers import add_label
+from device.store.database import open_store
 
 WHOLE = Region(x=0, y=0, width=200, height=200)
 

@@ -38,7 +38,7 @@ def test_a_device_starts_without_torch_onnx_or_the_trainer() -> None:
     code = (
         "import sys, millsight\n"
         "millsight.app(['device', '--help'], result_action='return_value')\n"
-        "import device.loop, device.status, device.inspect_images, device.activation\n"
+        "import device.loop.loop, device.watching.status, device.inspect_images\n"
         "import device.review.app, device.review.cli\n"
         "heavy = {'torch', 'onnx', 'trainer', 'export', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)\n"

@@ -10,7 +10,7 @@ KLS: not only its size but its order.
 import numpy as np
 from numpy.typing import NDArray
 
-from device.kls import Floats, Ints
+from device.judging.kls import Floats, Ints
 
 TEMPERATURES = np.geomspace(0.2, 5, 323)
 """Those that are tried, a hundredth apart; what wants to be outside is no question of

@@ -1,7 +1,7 @@
 """What is wrong with the labels of a recipe, before anything learns from them.
 
 Nothing is deleted: what cannot be used is left out of this night and told in its report, and what
-only an operator can decide is asked again (`device.second_look`).
+only an operator can decide is asked again (`device.store.second_look`).
 """
 
 from collections import Counter
@@ -15,11 +15,11 @@ from sqlite_utils import Database
 
 from config.errors import UserError
 from config.settings import PATCH_SIZE, Region
-from device.answers import LabelledPatches
-from device.kls import Ints
-from device.patches import patch_id
-from device.pictures import decode_png
-from device.second_look import Doubt
+from device.judging.kls import Ints
+from device.judging.patches import patch_id
+from device.store.answers import LabelledPatches
+from device.store.pictures import decode_png
+from device.store.second_look import Doubt
 from trainer.classes import LAST_ANSWERS, place_of
 
 ASKED_AGAIN = ("disputed", "unknown class", "suspicious")

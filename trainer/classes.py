@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from config.settings import Recipe
-from device.answers import SOMETHING_NEW
+from device.store.answers import SOMETHING_NEW
 
 LAST_ANSWERS = """
     SELECT p.id, p.device, p.x, p.y, p.width, p.height, p.png, l.answer, l.class, l.id AS label_id

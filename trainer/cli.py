@@ -48,9 +48,9 @@ def train(
     seed
         Seed of the training run. Default: trainer.seed.
     """
-    from device.answers import labelled_patches  # noqa: PLC0415
-    from device.models_in_use import in_force  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
+    from device.models.models_in_use import in_force  # noqa: PLC0415
+    from device.store.answers import labelled_patches  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
     from trainer.progress import training_bar  # noqa: PLC0415
     from trainer.retrain import labelled_folder, retrain  # noqa: PLC0415
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from camera.folder import find_images, read_grey
 from config.errors import UserError
-from device.patches import Patches, to_patch
+from device.judging.patches import Patches, to_patch
 
 
 @dataclass(frozen=True, slots=True)

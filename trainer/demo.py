@@ -28,13 +28,13 @@ from config.errors import UserError
 from config.load import load_settings
 from config.recipes import Recipes
 from config.settings import Exchange, Settings
-from device.activation import model_path
-from device.answers import add_label, labelled_patches, truth_of, waiting
-from device.cycles import start_cycle
-from device.model import load_model
-from device.models_in_use import in_force
-from device.store import get_state, open_store
-from device.verdict import judge
+from device.judging.model import load_model
+from device.judging.verdict import judge
+from device.models.activation import model_path
+from device.models.models_in_use import in_force
+from device.store.answers import add_label, labelled_patches, truth_of, waiting
+from device.store.cycles import start_cycle
+from device.store.database import get_state, open_store
 from trainer.demo_site import DEVICES, TRAINER, Site, build, empty_folder, finish
 from trainer.demo_world import World, folder_world, simulated_world
 from trainer.nights import past_nights

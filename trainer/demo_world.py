@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from camera.vmc220 import render_frame
 from config.settings import Camera, FolderSource, Recipe, Vmc220Source
-from device.patches import Patches
+from device.judging.patches import Patches
 from trainer.dataset import Dataset, class_folders, split
 
 TEST_SHARE = 0.2

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import UserError
-from device.activation import model_path
-from device.kls import Ints
-from device.model import load_model
-from device.patches import Patches
-from device.statistics import cohen_kappa
-from device.verdict import Judged, judge
+from device.judging.kls import Ints
+from device.judging.model import load_model
+from device.judging.patches import Patches
+from device.judging.verdict import Judged, judge
+from device.models.activation import model_path
+from device.reports.statistics import cohen_kappa
 from trainer.judge import in_classes
 from trainer.material import Material
 from trainer.nights import Past

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from device.kls import BINS_PER_DECADE, LEAST_BIN
+from device.judging.kls import BINS_PER_DECADE, LEAST_BIN
 from device.review.charts import Histogram, Size, histograms, line, picture, text
 
 WIDTH = 200.0

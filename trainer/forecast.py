@@ -12,8 +12,8 @@ import numpy as np
 from sqlite_utils import Database
 
 from config.settings import Settings
-from device.model import Model
-from device.verdict import Judged
+from device.judging.model import Model
+from device.judging.verdict import Judged
 from trainer.judge import Criterion
 
 DAYS = 7

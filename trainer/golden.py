@@ -16,11 +16,11 @@ from sqlite_utils import Database
 
 from config.errors import UserError
 from config.settings import PATCH_SIZE, Settings
-from device.answers import LabelledPatches
-from device.kls import Ints
-from device.patches import Patches
-from device.pictures import decode_png, encode_png
-from device.store import exclusive
+from device.judging.kls import Ints
+from device.judging.patches import Patches
+from device.store.answers import LabelledPatches
+from device.store.database import exclusive
+from device.store.pictures import decode_png, encode_png
 from trainer.classes import place_of
 from trainer.dataset import class_folders
 

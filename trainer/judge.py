@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.settings import Trainer
-from device.kls import Ints
-from device.model import LARGEST_BYTES, Model
-from device.verdict import Judged
+from device.judging.kls import Ints
+from device.judging.model import LARGEST_BYTES, Model
+from device.judging.verdict import Judged
 from export.export import LARGEST_DIFFERENCE
 
 LEVEL = 0.05

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization as pem
 from securesystemslib.signer import CryptoSigner
 
 from config.errors import UserError
-from device.durable import write_durably
+from device.system.durable import write_durably
 
 OFFLINE_PASSPHRASE = "MILLSIGHT_OFFLINE_PASSPHRASE"  # noqa: S105 - the name of a variable
 ONLINE_PASSPHRASE = "MILLSIGHT_ONLINE_PASSPHRASE"  # noqa: S105

@@ -23,10 +23,11 @@ from tuf.api.metadata import (
 from config.errors import UserError
 from config.recipes import load_recipes
 from config.settings import Settings
-from device.durable import write_durably
 from device.exchange.place import open_place
-from device.locks import one_at_a_time
-from device.update.client import METADATA, pin_root, role_of, root_path
+from device.exchange.trust import root_path
+from device.system.durable import write_durably
+from device.system.locks import one_at_a_time
+from device.update.client import METADATA, pin_root, role_of
 from device.update.release import Channel, channel_path
 from trainer.key_files import (
     OFFLINE_PASSPHRASE,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from config.settings import Settings
-from device.answers import LabelledPatches
-from device.model import Model
+from device.judging.model import Model
+from device.store.answers import LabelledPatches
 from trainer.checks import Checked, check_labels
 from trainer.classes import Classes, classes_of_tonight
 from trainer.golden import Golden, Judged, golden_set, new_audits, separate

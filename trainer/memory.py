@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from device.durable import write_durably
-from device.kls import Ints
+from device.judging.kls import Ints
+from device.system.durable import write_durably
 from trainer.networks import make_network
 from trainer.training import Trained, Training
 

@@ -21,7 +21,6 @@ from sqlite_utils import Database
 
 from config.errors import UserError
 from config.settings import Settings
-from device.clock import stamp
 from device.exchange.acknowledgement import (
     LARGEST_ACKNOWLEDGEMENT,
     Acknowledgement,
@@ -45,10 +44,11 @@ from device.exchange.batch import (
 )
 from device.exchange.collect import reason_of
 from device.exchange.place import NAME, Entry, Missing, Place, TooLarge, open_place
-from device.locks import one_at_a_time
-from device.second_look import open_doubts
-from device.store import STORE_FILE, exclusive, explain_errors, open_store
-from device.trail import add_event
+from device.store.database import STORE_FILE, exclusive, explain_errors, open_store
+from device.store.second_look import open_doubts
+from device.store.trail import add_event
+from device.system.clock import stamp
+from device.system.locks import one_at_a_time
 from trainer.keys import signers
 from trainer.open_batch import BatchRefused, open_batch, rows_of
 

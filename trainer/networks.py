@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from device.levelling import CONTRAST, GREY
-from device.model import STANDARDISE_EPSILON
+from device.judging.levelling import CONTRAST, GREY
+from device.judging.model import STANDARDISE_EPSILON
 from export.graph import Weights
 
 Kind = Literal["gapc", "gmpc", "trc"]
@@ -41,7 +41,7 @@ def standardise(patches: Tensor) -> Tensor:
 
 
 def constant_standardise(patches: Tensor) -> Tensor:
-    """Levelled grey values [N, H, W] (`device.levelling`) to float [N, 1, H, W], all alike."""
+    """Levelled grey values [N, H, W] to float [N, 1, H, W] (`device.judging.levelling`)."""
     return ((patches.float() - GREY) / CONTRAST).unsqueeze(1)
 
 

@@ -17,14 +17,14 @@ from sqlite_utils import Database
 
 from config.errors import UserError
 from config.settings import Settings
-from device.durable import write_durably
 from device.exchange.place import open_place
-from device.locks import one_at_a_time
-from device.second_look import Doubt, add_doubts
-from device.store import exclusive, open_store
-from device.trail import add_event
-from device.verdict import Judged as Opinion
-from device.verdict import judge as judge_patches
+from device.judging.verdict import Judged as Opinion
+from device.judging.verdict import judge as judge_patches
+from device.store.database import exclusive, open_store
+from device.store.second_look import Doubt, add_doubts
+from device.store.trail import add_event
+from device.system.durable import write_durably
+from device.system.locks import one_at_a_time
 from trainer.checks import Finding, doubts, suspicious
 from trainer.classes import Classes
 from trainer.enough import agreement_of_tonight

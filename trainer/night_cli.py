@@ -117,7 +117,7 @@ def freeze(config: Config = None, *, recipe: RecipeName = None) -> None:
     recipe
         The recipe. Default: that of the settings file.
     """
-    from device.store import open_store  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
     from trainer.classes import classes_of_tonight  # noqa: PLC0415
     from trainer.golden import freeze as take  # noqa: PLC0415
     from trainer.nights import champion_of  # noqa: PLC0415
@@ -155,7 +155,7 @@ def golden(
     recipe
         The recipe. Default: that of the settings file.
     """
-    from device.store import open_store  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
     from trainer.golden import write_golden  # noqa: PLC0415
 
     under = load_recipes(load_settings(config)).under(recipe)

@@ -12,10 +12,10 @@ from typing import Any
 from sqlite_utils import Database
 
 from config.settings import Settings
-from device.activation import model_path
-from device.clock import stamp
-from device.durable import write_durably
-from device.model import Model, load_model
+from device.judging.model import Model, load_model
+from device.models.activation import model_path
+from device.system.clock import stamp
+from device.system.durable import write_durably
 from trainer.memory import Memory
 
 

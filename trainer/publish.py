@@ -14,12 +14,12 @@ from tuf.api.metadata import TargetFile
 
 from config.errors import UserError
 from config.settings import Settings
-from device.activation import activate, check_recipe
 from device.exchange.place import Unreachable, open_place
-from device.locks import one_at_a_time
-from device.model import load_model_bytes, read_model_file
-from device.models_in_use import in_force
-from device.patches import Patches
+from device.judging.model import load_model_bytes, read_model_file
+from device.judging.patches import Patches
+from device.models.activation import activate, check_recipe
+from device.models.models_in_use import in_force
+from device.system.locks import one_at_a_time
 from device.update.client import TARGETS, role_of
 from device.update.release import (
     LARGEST_COMPANION,

@@ -43,8 +43,8 @@ def publish(
     report
         The night's report as JSON, to go along; a page of the same name with .html goes too.
     """
-    from device.answers import labelled_patches  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
+    from device.store.answers import labelled_patches  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
     from trainer.golden import golden_set  # noqa: PLC0415
     from trainer.publish import publish as release_model  # noqa: PLC0415
     from trainer.publish import record_champion  # noqa: PLC0415

@@ -13,10 +13,10 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader
 from sqlite_utils import Database
 
-from device.kls import LEAST_BIN, MOST_BIN, Ints, score_bins
-from device.model import Model
-from device.second_look import Doubt
-from device.verdict import Judged as Opinion
+from device.judging.kls import LEAST_BIN, MOST_BIN, Ints, score_bins
+from device.judging.model import Model
+from device.judging.verdict import Judged as Opinion
+from device.store.second_look import Doubt
 from trainer.checks import Finding, count_kinds
 from trainer.enough import Agreement
 from trainer.figures import curve, scores

@@ -31,8 +31,8 @@ from tuf.api.metadata import (
 
 from config.errors import UserError
 from config.settings import Publishing
-from device.durable import write_durably
 from device.exchange.place import Place
+from device.system.durable import write_durably
 from device.update.client import METADATA, TARGETS, role_of
 
 Signers: TypeAlias = Callable[[str], list[Any]]

@@ -8,10 +8,11 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from config.errors import UserError
 from config.settings import Settings
-from device.durable import write_durably
 from device.exchange.place import Place, open_place
-from device.locks import one_at_a_time
-from device.update.client import LARGEST_ROOT, METADATA, TARGETS, Refused
+from device.exchange.trust import LARGEST_ROOT
+from device.system.durable import write_durably
+from device.system.locks import one_at_a_time
+from device.update.client import METADATA, TARGETS, Refused
 from device.update.release import LARGEST_REPORT
 from trainer.keys import BUSY, ONLINE, replace_keys, repository_folder, repository_lock
 from trainer.publish import releases

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from config.errors import UserError
 from config.settings import Settings
-from device.answers import LabelledPatches
-from device.kls import STRATEGIES, fit_baselines, predicted_classes
-from device.model import FORMAT, Model, ModelMetadata
-from device.patches import Patches
+from device.judging.kls import STRATEGIES, fit_baselines, predicted_classes
+from device.judging.model import FORMAT, Model, ModelMetadata
+from device.judging.patches import Patches
+from device.store.answers import LabelledPatches
 from export.export import Parity, export_model
 from trainer.calibration import calibration_error, fit_temperature, temper
 from trainer.dataset import class_folders, folds

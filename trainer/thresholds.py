@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from device.kls import Floats, Ints
+from device.judging.kls import Floats, Ints
 
 
 def fit_thresholds(

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from device.patches import Patches
+from device.judging.patches import Patches
 from trainer.augmentation import augment
 from trainer.muon import Muon
 from trainer.networks import Kind, Network, make_network
@@ -50,7 +50,7 @@ class Training:
     light: float = 0.3
     """Strength of the random ramps of light, in standard deviations of the patch."""
     levelled: bool = False
-    """Whether the patches are of levelled frames (`device.levelling`)."""
+    """Whether the patches are of levelled frames (`device.judging.levelling`)."""
 
     def steps(self, patches: int) -> int:
         """Optimiser steps for so many patches."""

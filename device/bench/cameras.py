@@ -20,7 +20,7 @@ from config.load import load_settings
 from device.bench.loop import new_device
 from device.bench.row import Inputs, Row, affinity, cores, pairs, row_of
 from device.bench.source import MemorySource
-from device.loop import FrameResult, InspectionLoop
+from device.loop.loop import FrameResult, InspectionLoop
 
 FRAMES, FRAMES_QUICK = 3000, 200
 CAMERAS = 2

@@ -22,7 +22,7 @@ from device.bench.row import (
     row_of,
 )
 from device.bench.source import MemorySource
-from device.patches import Patches
+from device.judging.patches import Patches
 
 HEIGHT, WIDTH = 1024, 1280
 ROWS, COLUMNS = HEIGHT // PATCH_SIZE, WIDTH // PATCH_SIZE

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from device.statistics import beta_quantile
+from device.reports.statistics import beta_quantile
 
 STEEPEST = 1.1
 """An exponent up to this one counts as linear."""

@@ -2,17 +2,17 @@
 
 Timed: patches per second of the int8 form, one patch and 30 patches in a call, its standardisation
 included. Yardstick: the float32 form. Both on one core, by processor time. The last row is the
-share of the patches that get the same class and the same doubt from both (`device.race`); of a
-network that has learnt nothing it says little, and has no aim.
+share of the patches that get the same class and the same doubt from both (`device.models.race`);
+of a network that has learnt nothing it says little, and has no aim.
 """
 
 import sys
 
 from config.errors import UserError
 from device.bench.row import NO_AIM, Inputs, Row, affinity, pairs, per_call, repeated, row_of
-from device.model import Model, load_model
-from device.patches import Patches
-from device.race import LEAST_SAME, alike
+from device.judging.model import Model, load_model
+from device.judging.patches import Patches
+from device.models.race import LEAST_SAME, alike
 
 TOGETHER = (1, 30)
 LEAST_S, LEAST_QUICK_S = 0.5, 0.05

@@ -20,11 +20,11 @@ import numpy as np
 
 from camera.source import Event, Frame
 from config.settings import Region
-from device.alike import fingerprint
 from device.bench.loop import new_device
 from device.bench.row import NO_AIM, Inputs, Row, bare, pairs, repeated, row_of, timed
-from device.keeper import Keeper, KeptFrame, KeptPatch
-from device.pictures import encode_png
+from device.judging.alike import fingerprint
+from device.loop.keeper import Keeper, KeptFrame, KeptPatch
+from device.store.pictures import encode_png
 
 PATCHES, PATCHES_QUICK = 1000, 60
 WHOLE = Region(x=0, y=0, width=200, height=200)

@@ -1,7 +1,7 @@
 """What it takes to decide about a patch once the network has spoken.
 
-Timed: class, KLS, threshold, verdict and the choice of questions (`device.verdict`,
-`device.asking`), patch by patch, on what the network said before; flagged patches with their
+Timed: class, KLS, threshold, verdict and the choice of questions (`device.judging.verdict`,
+`device.loop.asking`), patch by patch, on what the network said before; flagged patches with their
 identity and fingerprint among them. Yardstick: the network on the same patches, one by one. Both
 by processor time.
 """
@@ -13,14 +13,14 @@ from typing import Any, cast
 
 import onnxruntime as ort
 
-from device.asking import Asker
 from device.bench.loop import new_device
 from device.bench.row import Inputs, Row, affinity, bare, pairs, repeated, row_of, timed
-from device.model import Model
-from device.models_in_use import in_force
-from device.patches import Cutter
-from device.store import open_store
-from device.verdict import frame_verdict, judge
+from device.judging.model import Model
+from device.judging.patches import Cutter
+from device.judging.verdict import frame_verdict, judge
+from device.loop.asking import Asker
+from device.models.models_in_use import in_force
+from device.store.database import open_store
 
 PATCHES, PATCHES_QUICK = 3000, 120
 

@@ -18,7 +18,6 @@ from camera.source import Report, Source
 from config.errors import UserError
 from config.settings import FolderSource as FolderSettings
 from config.settings import Settings
-from device.activation import activate
 from device.bench.row import (
     NO_AIM,
     Clocked,
@@ -31,8 +30,9 @@ from device.bench.row import (
     row_of,
 )
 from device.bench.source import MemorySource
-from device.loop import FrameResult, InspectionLoop, Summary
-from device.store import open_store
+from device.loop.loop import FrameResult, InspectionLoop, Summary
+from device.models.activation import activate
+from device.store.database import open_store
 
 FRAMES, FRAMES_QUICK = 12_000, 300
 """A fresh store asks most at first; over so many frames some 3 % of them are kept."""

@@ -17,13 +17,13 @@ from typing import NamedTuple
 from sqlite_utils import Database
 
 from config.settings import Settings
-from device.activation import activate
-from device.cycles import start_cycle
-from device.day import HOUR_NS, MINUTE_NS
-from device.kls import LEAST_BIN, MOST_BIN
-from device.models_in_use import in_force
-from device.store import open_store
-from device.trail import begin_lot
+from device.judging.kls import LEAST_BIN, MOST_BIN
+from device.models.activation import activate
+from device.models.models_in_use import in_force
+from device.reports.day import HOUR_NS, MINUTE_NS
+from device.store.cycles import start_cycle
+from device.store.database import open_store
+from device.store.trail import begin_lot
 
 FORM = 1
 """To be counted up where what is written here changes: stores made before are made anew."""

@@ -21,7 +21,6 @@ from starlette.datastructures import QueryParams
 
 from config.recipes import Recipes
 from config.settings import Settings
-from device.answers import waiting
 from device.bench.months import Months, filled
 from device.bench.row import NO_AIM, Inputs, Row, pairs, per_call, row_of
 from device.review.cards import room_in
@@ -31,7 +30,8 @@ from device.review.pages import question_page
 from device.review.texts import texts
 from device.review.today import cards_of, classes_of
 from device.review.view import read_view
-from device.store import open_store
+from device.store.answers import waiting
+from device.store.database import open_store
 
 LARGE, LARGE_QUICK, SMALL = 1_000_000, 20_000, 1000
 LEAST_S = 0.2

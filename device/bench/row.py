@@ -19,8 +19,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from config.settings import Settings
-from device.model import Model
-from device.patches import Patches
+from device.judging.model import Model
+from device.judging.patches import Patches
 
 NO_AIM = "none"
 

@@ -10,7 +10,7 @@ from camera.source import Event
 from camera.watching import with_figures
 from config.errors import UserError
 from device.doctor.finding import Box, Finding
-from device.live import live_path, read_live
+from device.store.live import live_path, read_live
 
 WAIT_S = 10.0
 FRAMES = 3

@@ -6,9 +6,9 @@ import subprocess
 import time
 from collections.abc import Iterator
 
-from device.clock import CLOCK_OK_FROM_NS
 from device.doctor.database import reading
 from device.doctor.finding import Box, Finding
+from device.system.clock import CLOCK_OK_FROM_NS
 
 SET_IT = "timedatectl set-time, or name a time server in /etc/systemd/timesyncd.conf"
 YEAR_NS = 366 * 24 * 3600 * 10**9

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from sqlite_utils import Database
 
 from device.doctor.finding import Box, Finding
-from device.schema import migrations
-from device.store import STORE_FILE
+from device.store.database import STORE_FILE
+from device.store.schema import migrations
 
 LONGEST_S = 20.0
 """A large store is looked at no longer than this; what is damaged is mostly found early."""

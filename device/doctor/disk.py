@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from device.disk import missing_disk
 from device.doctor.finding import Box, Finding
+from device.system.disk import missing_disk
 
 FSTAB = Path("/etc/fstab")
 LEAST_FILES = 0.02

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from config.errors import UserError
 from device.doctor.finding import Box, Finding
 from device.exchange.place import open_place
-from device.update.client import root_path
+from device.exchange.trust import root_path
 
 
 def look(box: Box) -> Iterator[Finding]:

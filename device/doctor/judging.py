@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from device.doctor.finding import Box, Finding
-from device.live import live_path, read_live
+from device.store.live import live_path, read_live
 
 WHY = "journalctl -u millsight-device -n 50, or start it: millsight device run"
 

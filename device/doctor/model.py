@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from sqlite_utils import Database
 
 from config.errors import UserError
-from device.activation import check_recipe, model_path
 from device.doctor.database import reading
 from device.doctor.finding import Box, Finding
-from device.model import load_model
-from device.models_in_use import in_force
-from device.store import STORE_FILE
+from device.judging.model import load_model
+from device.models.activation import check_recipe, model_path
+from device.models.models_in_use import in_force
+from device.store.database import STORE_FILE
 
 AGAIN = "go back to another one: millsight device models, millsight device rollback"
 

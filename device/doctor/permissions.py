@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator
 
 from device.doctor.finding import Box, Finding
-from device.trail import user_name
+from device.store.trail import user_name
 
 
 def look(box: Box) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from config.settings import Settings
 from device.doctor.finding import Box, Finding
-from device.trail import user_name
+from device.store.trail import user_name
 
 
 def ports(settings: Settings) -> dict[str, str]:

@@ -17,7 +17,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root
 
 from config.settings import Settings
-from device.update.client import metadata_folder, read_root, root_path
+from device.exchange.trust import metadata_folder, read_root, root_path
 
 LARGEST_ACKNOWLEDGEMENT = 16 * 1024 * 1024
 PAYLOAD = "application/vnd.millsight.acknowledgement+json"
@@ -33,7 +33,7 @@ class Refusal(BaseModel):
 
 
 class Doubted(BaseModel):
-    """A label that the trainer doubts (`device.second_look`)."""
+    """A label that the trainer doubts (`device.store.second_look`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from config.settings import PATCH_SIZE, Name, Region
-from device.patches import patch_id
+from device.judging.patches import patch_id
 
 FORMAT = 1
 """Version of the format: `user_version` of the file, and in the manifest."""

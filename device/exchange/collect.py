@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlite_utils import Database
 
-from device.clock import stamp
 from device.exchange.batch import (
     LARGEST_BATCH,
     TABLES,
@@ -21,8 +20,9 @@ from device.exchange.batch import (
     create,
     insert_statement,
 )
-from device.store import get_state, set_state
-from device.trail import without_passwords
+from device.store.database import get_state, set_state
+from device.store.trail import without_passwords
+from device.system.clock import stamp
 
 MOST_ROWS = 1000
 """Most answers, and most random draws without one, in a batch: some 60 MB of pictures."""

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from config.errors import UserError
-from device.durable import flush_folder
 from device.exchange.place import Entry, Unreachable, check_name, missing, too_large
+from device.system.durable import flush_folder
 
 LEFT_OVER_S = 86_400
 """Age of a half-written file after which its writer is dead, in seconds."""

@@ -13,8 +13,6 @@ from typing import NamedTuple
 from sqlite_utils import Database
 
 from config.settings import Settings
-from device.clock import stamp
-from device.durable import flush_folder
 from device.exchange.acknowledgement import (
     LARGEST_ACKNOWLEDGEMENT,
     NotTrusted,
@@ -30,10 +28,12 @@ from device.exchange.batch import (
 )
 from device.exchange.collect import Collected, Marks, collect, marks, set_marks
 from device.exchange.place import Missing, Place, TooLarge, open_place
-from device.locks import one_at_a_time
-from device.second_look import Doubt, add_doubts
-from device.store import exclusive, open_store
-from device.trail import add_event
+from device.store.database import exclusive, open_store
+from device.store.second_look import Doubt, add_doubts
+from device.store.trail import add_event
+from device.system.clock import stamp
+from device.system.durable import flush_folder
+from device.system.locks import one_at_a_time
 
 
 class Pushed(NamedTuple):

@@ -10,11 +10,11 @@ from typing import Any
 from sqlite_utils import Database
 
 from config.settings import Settings
-from device.clock import stamp
-from device.live import live_path, read_live
 from device.machine.codes import Code
-from device.parts import Numbered
-from device.shifts import shift_at
+from device.store.live import live_path, read_live
+from device.store.parts import Numbered
+from device.store.shifts import shift_at
+from device.system.clock import stamp
 
 VERDICTS = ("pass", "fail", "unsure", "fault")
 STATES = ("halted", "initialized", "continuous execution", "error")

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from camera.source import Event, Frame, Report
 from config.basics import is_name
 from config.settings import Settings
-from device.editing import is_being_edited
 from device.machine.codes import Code
 from device.machine.handshake import (
     Answer,
@@ -28,6 +27,7 @@ from device.machine.handshake import (
 from device.machine.line import LineReader, PartLine
 from device.machine.modbus import Link, open_link
 from device.machine.stack_light import Lamps
+from device.store.editing import is_being_edited
 
 LOOK_EVERY_S = 0.05
 """How often the interlock is looked at, in seconds; deadlines are kept exactly."""

@@ -13,9 +13,9 @@ from config.errors import UserError
 from config.load import load_settings
 from config.settings import Settings
 from device.machine.facts import counters_of, model_of, result_of, state_of
-from device.parts import last_part, parts_after
-from device.store import STORE_FILE, explain_errors, open_store
-from device.swap_store import identity_of
+from device.store.database import STORE_FILE, explain_errors, open_store
+from device.store.parts import last_part, parts_after
+from device.store.swap import identity_of
 
 
 class Listener(Protocol):

@@ -3,7 +3,7 @@
 import shutil
 
 from config.settings import Settings
-from device.live import live_path, read_live
+from device.store.live import live_path, read_live
 
 
 def alerts(settings: Settings) -> list[str]:

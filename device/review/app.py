@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from config.errors import UserError
 from config.settings import Settings
-from device.models_in_use import classes_in_use
+from device.models.models_in_use import classes_in_use
 from device.review import changes, live, lot, lots, models, night, plates, today
 from device.review.desk import Desk
 from device.review.gate import Gate

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from device.day import Asked, Choice, ScoresOf
-from device.estimate import LEAST, Accuracy, Share
-from device.kls import BINS_PER_DECADE, LEAST_BIN
+from device.judging.kls import BINS_PER_DECADE, LEAST_BIN
+from device.reports.day import Asked, Choice, ScoresOf
+from device.reports.estimate import LEAST, Accuracy, Share
+from device.reports.statistics import Agreement
 from device.review.charts import (
     Histogram,
     Series,
@@ -27,8 +28,7 @@ from device.review.charts import (
 )
 from device.review.layout import Rect
 from device.review.texts import class_word
-from device.shifts import Shift
-from device.statistics import Agreement
+from device.store.shifts import Shift
 
 LEAST_PAIRS = 10
 """Pairs of answers under which nothing is said of agreement."""

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from device.drift import CONTRAST, LIGHT, MIX, SCORE, SHARPNESS, Moved
-from device.drift_log import Alarm, alarms, picture
+from device.drift.detection import CONTRAST, LIGHT, MIX, SCORE, SHARPNESS, Moved
+from device.drift.log import Alarm, alarms, picture
 from device.review.cards import Card, Texts, moment, pages_of
 from device.review.charts import percent
 from device.review.desk import Desk

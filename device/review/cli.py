@@ -13,7 +13,7 @@ from config.cli import Config
 from config.errors import UserError
 from config.load import find_settings, load_settings
 from config.settings import Settings
-from device.last_good import keep_good
+from device.watching.last_good import keep_good
 
 LOOPBACK = "127.0.0.1"
 
@@ -83,8 +83,8 @@ def load_or_mend(config: Path | None, port: int | None) -> tuple[Settings, socke
             return load_settings(config), listener
         except UserError as error:
             file, broken = find_settings(config), str(error)
-        from device import last_good  # noqa: PLC0415
         from device.review import safe_mode  # noqa: PLC0415
+        from device.watching import last_good  # noqa: PLC0415
 
         print(broken, file=sys.stderr, flush=True)
         good = last_good.find(file)
@@ -120,7 +120,7 @@ def has_password(settings: Settings) -> bool:
         UserError: the store cannot be opened.
     """
     from device.review import people  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
 
     db = open_store(settings.device.data)
     found = people.has_secret(db, people.NETWORK)

@@ -14,21 +14,21 @@ from starlette.requests import Request
 from config.errors import UserError
 from config.recipes import Recipes, Stamp, Under, load_recipes, stamps_of
 from config.settings import Settings
-from device.answers import Question, is_labelled, last_question, waiting
-from device.disk import missing_disk, need_disk
-from device.heap import give_back_memory
-from device.models_in_use import classes_in_use, in_force
-from device.recipe_budget import recipes_spent
+from device.loop.recipe_budget import recipes_spent
+from device.models.models_in_use import classes_in_use, in_force
 from device.review import people, queue
 from device.review.alerts import alerts
 from device.review.edition import edition_of
 from device.review.guard import secret_key, session_of
 from device.review.messages import Message, TakeBack, Tap
 from device.review.pages import HeatMaps, question_page
-from device.shifts import labels_in_shift, shift_at
-from device.store import exclusive, open_store
-from device.swap_store import identity_of, is_mending
-from device.trail import record_settings
+from device.store.answers import Question, is_labelled, last_question, waiting
+from device.store.database import exclusive, open_store
+from device.store.shifts import labels_in_shift, shift_at
+from device.store.swap import identity_of, is_mending
+from device.store.trail import record_settings
+from device.system.disk import missing_disk, need_disk
+from device.system.heap import give_back_memory
 
 BUSY_TIMEOUT_MS = 1500
 """How long a request waits for a locked store before the page is told."""

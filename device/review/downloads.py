@@ -18,7 +18,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 from sqlite_utils import Database
 from starlette.responses import Response, StreamingResponse
 
-from device.day import MINUTE_NS, Choice
+from device.reports.day import MINUTE_NS, Choice
 from device.review.desk import Desk
 
 CHUNK = 100

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from device.store import exclusive, get_state, set_state
+from device.store.database import exclusive, get_state, set_state
 
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 COOKIE = "millsight"

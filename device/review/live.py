@@ -13,16 +13,16 @@ from starlette.routing import BaseRoute, Route
 
 from config.recipes import Recipes
 from config.settings import Settings
-from device.clock_watch import clock_is_doubtful
-from device.disk import missing_disk
-from device.drift_log import alarms
-from device.live import LiveState, live_path, read_frame, read_live
-from device.models_in_use import in_force
-from device.parts import recipe_in_force
+from device.drift.log import alarms
+from device.models.models_in_use import in_force
 from device.review.alerts import free_space_mb
 from device.review.desk import Desk
 from device.review.shell import Shell
-from device.store import get_state
+from device.store.clock_watch import clock_is_doubtful
+from device.store.database import get_state
+from device.store.live import LiveState, live_path, read_frame, read_live
+from device.store.parts import recipe_in_force
+from device.system.disk import missing_disk
 
 LOOK_EVERY_S = 0.25
 FACTS_EVERY_S = 3.0

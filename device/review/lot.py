@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from config.recipes import Recipes
-from device import lots
-from device.estimate import LEAST, accuracy
+from device.reports import lots
+from device.reports.estimate import LEAST, accuracy
 from device.review.charts import number, percent
 from device.review.desk import Desk
 from device.review.listing import Listing, list_page

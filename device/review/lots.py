@@ -6,11 +6,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from config.basics import is_name
-from device.models_in_use import in_force
+from device.models.models_in_use import in_force
 from device.review.desk import Desk
 from device.review.guard import checked_form
 from device.review.shell import Shell
-from device.trail import begin_lot
+from device.store.trail import begin_lot
 
 
 def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:

@@ -7,8 +7,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from config.settings import Name
-from device.answers import CANT_TELL, CLASS, SOMETHING_NEW
 from device.review.guard import checked_body
+from device.store.answers import CANT_TELL, CLASS, SOMETHING_NEW
 
 Identity = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z-]{8,64}$")]
 PatchId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

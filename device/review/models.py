@@ -11,9 +11,8 @@ from starlette.routing import BaseRoute, Route
 
 from config.errors import UserError
 from config.recipes import Recipes
-from device.activation import go_back
-from device.estimate import accuracy
-from device.history import StoredModel, count_models, find_model, models, predecessor
+from device.models.activation import go_back
+from device.reports.estimate import accuracy
 from device.review.cards import (
     LINE,
     Card,
@@ -30,6 +29,7 @@ from device.review.night import night_cells
 from device.review.shell import Shell
 from device.review.texts import class_word, texts
 from device.review.view import Cell, page_number
+from device.update.history import StoredModel, count_models, find_model, models, predecessor
 from device.update.memory import last_refusal
 
 KNOWN_METRICS = {

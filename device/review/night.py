@@ -13,10 +13,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from config.recipes import Recipes
-from device.nights import Criterion, Night, last_night
 from device.review.cards import LINE, Card, Texts, moment, pages_of, room_in
 from device.review.charts import Size, number, wide
 from device.review.desk import Desk
+from device.review.nights import Criterion, Night, last_night
 from device.review.shell import Shell
 from device.review.texts import class_word, texts
 from device.review.view import Cell, page_number

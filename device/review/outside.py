@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from device.health import Health, health_of
-from device.metrics import CONTENT_TYPE, metrics_of
 from device.review.desk import Desk
+from device.watching.health import Health, health_of
+from device.watching.metrics import CONTENT_TYPE, metrics_of
 
 
 def outside_routes(desk: Desk) -> list[BaseRoute]:

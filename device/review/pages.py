@@ -11,12 +11,12 @@ from sqlite_utils import Database
 
 from config.errors import UserError
 from config.recipes import Under
-from device.activation import model_path
-from device.answers import Question
 from device.inspect_images import draw_heat
-from device.model import Model, load_model
-from device.models_in_use import classes_in_use, in_force
-from device.pictures import decode_png
+from device.judging.model import Model, load_model
+from device.models.activation import model_path
+from device.models.models_in_use import classes_in_use, in_force
+from device.store.answers import Question
+from device.store.pictures import decode_png
 
 GUESSES = 3
 HEAT_SIZE = 400
@@ -62,7 +62,7 @@ def guesses(log_probabilities: str | None, classes: list[str]) -> list[str]:
 
 
 def patch_png(db: Database, patch_id: str) -> bytes | None:
-    """The picture of a patch; None: there is none, or it has gone (`device.retention`)."""
+    """The picture of a patch; None: there is none, or it has gone (`device.upkeep.retention`)."""
     row = db.execute("SELECT png FROM patches WHERE id = ?", [patch_id]).fetchone()
     return row[0] or None if row else None
 

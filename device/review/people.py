@@ -15,9 +15,9 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlite_utils import Database
 
 from config.settings import Review
-from device.clock import stamp
-from device.store import exclusive
-from device.trail import add_action
+from device.store.database import exclusive
+from device.store.trail import add_action
+from device.system.clock import stamp
 
 PIN = re.compile(r"[0-9]{4,8}")
 SHORTEST_PASSWORD = 10

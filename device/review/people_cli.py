@@ -31,7 +31,7 @@ def list_people(config: Config = None) -> None:
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     """
     from device.review import people  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
 
     settings = load_settings(config)
     db = open_store(settings.device.data)
@@ -82,7 +82,7 @@ def unpin(name: str, config: Config = None) -> None:
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     """
     from device.review import people  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
 
     settings = load_settings(config)
     check_name(settings, name)
@@ -134,7 +134,7 @@ def trail(
     csv_file
         Write them into this file, as comma-separated values.
     """
-    from device.store import open_store  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
 
     settings = load_settings(config)
     db = open_store(settings.device.data)
@@ -199,7 +199,7 @@ def keep(settings: Settings, name: str, secret: str) -> None:
         UserError: the store cannot be opened.
     """
     from device.review import people  # noqa: PLC0415
-    from device.store import open_store  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
 
     db = open_store(settings.device.data)
     people.set_secret(db, name, secret, WHO)

@@ -9,15 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from device.plate import Rect
-from device.plate_log import (
-    PlateLine,
-    StoredPlate,
-    count_plates,
-    find_plate,
-    plate_picture,
-    plates,
-)
+from device.judging.plate import Rect
 from device.review.cards import Texts
 from device.review.desk import Desk
 from device.review.listing import Listing, list_page
@@ -25,6 +17,14 @@ from device.review.lot import minute
 from device.review.shell import Shell
 from device.review.texts import class_word, texts
 from device.review.view import Cell
+from device.store.plate_log import (
+    PlateLine,
+    StoredPlate,
+    count_plates,
+    find_plate,
+    plate_picture,
+    plates,
+)
 
 PICTURE = {"mosaic.jpg": False, "heat.jpg": True}
 RULERS_MM = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)

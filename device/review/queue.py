@@ -9,9 +9,17 @@ from typing import Literal
 
 from sqlite_utils import Database
 
-from device.answers import UNDONE, Question, Quotas, add_answer, is_labelled, last_question, waiting
-from device.clock import Stamp, stamp
-from device.store import exclusive
+from device.store.answers import (
+    UNDONE,
+    Question,
+    Quotas,
+    add_answer,
+    is_labelled,
+    last_question,
+    waiting,
+)
+from device.store.database import exclusive
+from device.system.clock import Stamp, stamp
 
 LEASE_S = 60.0
 """How long a question stays with a page that is not heard of, in seconds."""

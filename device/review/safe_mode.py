@@ -24,11 +24,11 @@ from starlette.types import ASGIApp
 from config.errors import UserError
 from config.load import load_settings
 from config.settings import Settings
-from device import last_good
 from device.review.app import style_routes
 from device.review.guard import Guard, checked_form
 from device.review.shell import Shell
-from device.trail import without_passwords
+from device.store.trail import without_passwords
+from device.watching import last_good
 
 LOOK_EVERY_S = 0.5
 MOST_LINES = 2

@@ -11,11 +11,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from config.recipes import Recipes, Under
-from device import day
-from device.drift_log import alarms
-from device.estimate import accuracy
-from device.models_in_use import in_force
-from device.plate_log import count_plates
+from device.drift.log import alarms
+from device.models.models_in_use import in_force
+from device.reports import day
+from device.reports.estimate import accuracy
 from device.review.cards import (
     Card,
     Texts,
@@ -38,7 +37,8 @@ from device.review.downloads import answers_csv, counters_csv, pictures_zip
 from device.review.shell import Shell
 from device.review.texts import class_word, texts
 from device.review.view import Cell, View, paged, read_view
-from device.shifts import labels_in_shift
+from device.store.plate_log import count_plates
+from device.store.shifts import labels_in_shift
 
 
 def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:

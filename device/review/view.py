@@ -9,8 +9,8 @@ from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
 from config.settings import Settings
-from device.day import Choice
-from device.shifts import Shift, last_shifts
+from device.reports.day import Choice
+from device.store.shifts import Shift, last_shifts
 
 SHIFTS = 7
 """Shifts that can be chosen: this one and six before it, two days of three shifts."""

@@ -5,7 +5,6 @@ that only grow, expiry, length and digest of every file. Nothing is fetched beyo
 was signed for it.
 """
 
-import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,15 +19,15 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from config.errors import UserError
 from config.settings import Settings
-from device.clock import CLOCK_OK_FROM_NS
-from device.durable import write_durably
 from device.exchange.place import Missing, Place, TooLarge, Unreachable
-from device.store import STORE_FILE, exclusive, open_store
+from device.exchange.trust import metadata_folder, root_path, trusted_root
+from device.store.database import STORE_FILE, exclusive, open_store
+from device.system.clock import CLOCK_OK_FROM_NS
+from device.system.durable import write_durably
 from device.update.memory import forget_taken
 
 METADATA, TARGETS = "metadata", "targets"
 """Folders of the repository; on the exchange they lie below `models`."""
-LARGEST_ROOT = 512_000
 
 
 class Refused(UserError):
@@ -66,46 +65,6 @@ def role_of(recipe: str) -> str:
     return f"recipe-{recipe}"
 
 
-def root_path(settings: Settings) -> Path:
-    """Where the root of trust is pinned."""
-    return settings.update.root or settings.device.data / "trusted-root.json"
-
-
-def trusted_root(settings: Settings) -> bytes:
-    """The pinned root of trust.
-
-    Raises:
-        UserError: there is none, or it cannot be read.
-    """
-    path = root_path(settings)
-    if not path.exists():
-        raise UserError(
-            f"{path}: no root of trust, so no model can be trusted; bring root.json of the "
-            "trainer's keys here by hand: millsight device trust ROOT"
-        )
-    return read_root(path)
-
-
-def read_root(path: Path) -> bytes:
-    """The bytes of a file that should be a root of trust.
-
-    Raises:
-        UserError: it cannot be read, or is too large.
-    """
-    try:
-        if path.stat().st_size > LARGEST_ROOT:
-            raise UserError(f"{path}: too large for a root of trust; take root.json of the keys")
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def fingerprint(root: bytes) -> str:
-    """What two people compare by telephone: a digest of the root, in groups of four."""
-    digest = hashlib.sha256(root).hexdigest()[:32]
-    return " ".join(digest[i : i + 4] for i in range(0, len(digest), 4))
-
-
 def pin_root(settings: Settings, content: bytes) -> Path:
     """Trust a root from now on; what was known of another root's repository is forgotten.
 
@@ -134,11 +93,6 @@ def pin_root(settings: Settings, content: bytes) -> Path:
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
     return path
-
-
-def metadata_folder(settings: Settings) -> Path:
-    """Where a device keeps what it has verified."""
-    return settings.device.data / "update" / "metadata"
 
 
 class Client:

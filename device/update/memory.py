@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from sqlite_utils import Database
 
-from device.store import get_state, set_state
-from device.trail import add_event
+from device.store.database import get_state, set_state
+from device.store.trail import add_event
 
 _TAKEN = "update taken"
 _SAID = "update said"

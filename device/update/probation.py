@@ -21,11 +21,11 @@ from camera.source import Event
 from config.errors import UserError
 from config.recipes import load_recipes
 from config.settings import Settings, Update
-from device.activation import check_recipe, model_path
-from device.model import load_model
-from device.models_in_use import in_force, record_activation, refuse
-from device.store import exclusive
-from device.trail import add_event
+from device.judging.model import load_model
+from device.models.activation import check_recipe, model_path
+from device.models.models_in_use import in_force, record_activation, refuse
+from device.store.database import exclusive
+from device.store.trail import add_event
 
 LEAST_FRAMES = 50
 """Frames from which something can be said."""

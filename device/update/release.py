@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from config.errors import UserError
 from config.settings import Name
-from device.model import Model
-from device.patches import Patches
-from device.pictures import decode_png, encode_png
-from device.verdict import judge
+from device.judging.model import Model
+from device.judging.patches import Patches
+from device.judging.verdict import judge
+from device.store.pictures import decode_png, encode_png
 
 LARGEST_CHANNEL = 1_000_000
 LARGEST_COMPANION = 4_000_000

@@ -6,11 +6,11 @@ import time
 import numpy as np
 
 from config.settings import PATCH_SIZE, Update
-from device.model import Model
-from device.patches import Patches
+from device.judging.model import Model
+from device.judging.patches import Patches
+from device.judging.verdict import judge
 from device.update.client import Refused
 from device.update.release import Companion, pixels_of
-from device.verdict import judge
 
 TIMED = 31
 """Patches timed, the model in use and the new one in turn."""

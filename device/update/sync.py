@@ -7,8 +7,8 @@ from config.recipes import load_recipes
 from config.settings import Settings
 from device.exchange.place import Unreachable, open_place
 from device.exchange.push import push
-from device.store import open_store
-from device.update.client import root_path
+from device.exchange.trust import root_path
+from device.store.database import open_store
 from device.update.memory import note_refusal
 from device.update.take_in import Step, take_in
 

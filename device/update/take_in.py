@@ -8,13 +8,13 @@ from sqlite_utils import Database
 from config.errors import UserError
 from config.recipes import Under
 from config.settings import Settings
-from device.activation import activate, check_recipe, model_path
-from device.durable import write_durably
 from device.exchange.place import Place, Unreachable
-from device.locks import one_at_a_time
-from device.model import LARGEST_BYTES, Model, Unfit, load_model, load_model_bytes
-from device.models_in_use import in_force, refuse, why_refused
-from device.trail import add_event
+from device.judging.model import LARGEST_BYTES, Model, Unfit, load_model, load_model_bytes
+from device.models.activation import activate, check_recipe, model_path
+from device.models.models_in_use import in_force, refuse, why_refused
+from device.store.trail import add_event
+from device.system.durable import write_durably
+from device.system.locks import one_at_a_time
 from device.update.client import Client, Refused
 from device.update.memory import last_taken, note_content, note_refusal, note_taken
 from device.update.probation import begin_probation, running_probation

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from camera.milled_steel import CLASSES, random_patch
 from config.settings import Asking, Camera, Device, Exchange, FolderSource, Recipe, Settings
-from device.kls import fit_baselines
-from device.model import FORMAT, ModelMetadata
+from device.judging.kls import fit_baselines
+from device.judging.model import FORMAT, ModelMetadata
 from export.export import export_model
 from trainer.networks import GlobalPoolingNet, predict_log_probabilities, weights_of
 

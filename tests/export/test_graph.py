@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from device.model import load_model, load_model_bytes
+from device.judging.model import load_model, load_model_bytes
 from export.graph import build_onnx
 from tests.device.conftest import metadata
 from trainer.networks import GlobalPoolingNet, weights_of

@@ -4,8 +4,8 @@ import sys
 import time
 from pathlib import Path
 
-from device.answers import CLASS, add_answer, waiting
-from device.store import open_store, staying_the_store
+from device.store.answers import CLASS, add_answer, waiting
+from device.store.database import open_store, staying_the_store
 
 if __name__ == "__main__":
     data = Path(sys.argv[1])

@@ -38,13 +38,13 @@ from config.settings import (
     Recipe,
     Settings,
 )
-from device.activation import activate
-from device.answers import add_label, waiting
-from device.backup import back_up
-from device.cycles import start_cycle
-from device.model import load_model
-from device.store import STORE_FILE, open_store, staying_the_store
-from device.verdict import frame_verdict, judge
+from device.judging.model import load_model
+from device.judging.verdict import frame_verdict, judge
+from device.models.activation import activate
+from device.store.answers import add_label, waiting
+from device.store.cycles import start_cycle
+from device.store.database import STORE_FILE, open_store, staying_the_store
+from device.upkeep.backup import back_up
 from tests.device.conftest import model_file
 from tests.faults.plates import sample_plates
 from tests.preload import build

@@ -11,8 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from device.activation import model_path
-from device.store import STORE_FILE
+from device.models.activation import model_path
+from device.store.database import STORE_FILE
 from tests.faults.bench import Bench
 
 YEARS_10 = 315_360_000

@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 from camera.milled_steel import CLASSES
 from config.document import to_toml
 from config.settings import Asking, Camera, Device, Keeping, Recipe, Settings, Vmc220Source
-from device.activation import activate, model_path
-from device.store import STORE_FILE, open_store
+from device.models.activation import activate, model_path
+from device.store.database import STORE_FILE, open_store
 from tests.device.conftest import model_file
 from tests.faults.bench import build_shim
 from tests.faults.plates import sample_plates

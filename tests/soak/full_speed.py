@@ -35,11 +35,11 @@ from config.settings import (
     Settings,
     Trainer,
 )
-from device.activation import activate
-from device.answers import CLASS, add_answer, waiting
-from device.cycles import start_cycle
-from device.pictures import encode_png
-from device.store import STORE_FILE, get_state, open_store
+from device.models.activation import activate
+from device.store.answers import CLASS, add_answer, waiting
+from device.store.cycles import start_cycle
+from device.store.database import STORE_FILE, get_state, open_store
+from device.store.pictures import encode_png
 from tests.device.conftest import model_file
 from tests.soak.run import Run
 from tests.soak.watch import Criterion, criteria_of, held, run_and_weigh, summary

@@ -44,10 +44,10 @@ from config.settings import (
     Update,
     Vmc220Source,
 )
-from device.answers import truth_of
-from device.backup import copies
-from device.pictures import encode_png
-from device.store import STORE_FILE
+from device.store.answers import truth_of
+from device.store.database import STORE_FILE
+from device.store.pictures import encode_png
+from device.upkeep.backup import copies
 from tests.device.review.conftest import Client
 from tests.soak.calendar import Calendar
 from tests.soak.run import Run

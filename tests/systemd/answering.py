@@ -14,7 +14,7 @@ from uuid import uuid4
 from sqlite_utils import Database
 
 from camera.milled_steel import CLASSES
-from device.answers import truth_of
+from device.store.answers import truth_of
 from tests.device.review.conftest import Client
 
 PATIENCE_S = 120

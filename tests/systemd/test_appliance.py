@@ -23,14 +23,14 @@ STORE = "/var/lib/millsight/millsight.db"
 
 def dies_at_its_start(source: Path) -> None:
     change(
-        source / "device/loop.py",
+        source / "device/loop/loop.py",
         "        self._keeper.start()\n",
         '        raise RuntimeError("deliberately broken")\n        self._keeper.start()\n',
     )
 
 
 def migrates(source: Path) -> None:
-    with (source / "device/schema.py").open("a") as file:
+    with (source / "device/store/schema.py").open("a") as file:
         file.write(
             '\n\n@migrations()\ndef m999_test(db: Database) -> None:\n    """A column more."""\n'
             '    db.execute("ALTER TABLE events ADD COLUMN colour TEXT")\n'
@@ -40,7 +40,7 @@ def migrates(source: Path) -> None:
 def migrates_and_never_judges(source: Path) -> None:
     migrates(source)
     change(
-        source / "device/loop.py",
+        source / "device/loop/loop.py",
         "        self.summary.frames += 1\n",
         '        raise RuntimeError("deliberately broken")\n',
     )

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from device.schema import migrations as schema
-from device.store import STORE_FILE, open_store
-from device.trail import add_event
+from device.store.database import STORE_FILE, open_store
+from device.store.schema import migrations as schema
+from device.store.trail import add_event
 from systemd.carry import backup, copies_of, fit, migrations
 
 KNOWN = {one.name for one in schema._migrations}

@@ -6,7 +6,7 @@ from typing import Any
 
 from config.settings import Settings
 from device.exchange.acknowledgement import Acknowledgement, unseal
-from device.store import open_store
+from device.store.database import open_store
 from tests.filled import last_answers, rows
 from trainer.merge import merge
 

@@ -10,11 +10,11 @@ from sqlite_utils import Database
 from camera.milled_steel import CLASSES, random_patch
 from config.load import parse_settings
 from config.settings import Region, Settings
-from device.answers import add_answer
-from device.clock import stamp
-from device.patches import patch_id
-from device.pictures import encode_png
-from device.store import open_store
+from device.judging.patches import patch_id
+from device.store.answers import add_answer
+from device.store.database import open_store
+from device.store.pictures import encode_png
+from device.system.clock import stamp
 from trainer.keys import make_keys
 
 WHOLE = Region(x=0, y=0, width=200, height=200)

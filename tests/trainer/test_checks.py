@@ -9,10 +9,10 @@ from sqlite_utils import Database
 
 from camera.milled_steel import CLASSES
 from config.settings import Recipe
-from device.answers import add_answer, add_label
-from device.pictures import encode_png
-from device.second_look import add_doubts, open_doubts
-from device.store import open_store
+from device.store.answers import add_answer, add_label
+from device.store.database import open_store
+from device.store.pictures import encode_png
+from device.store.second_look import add_doubts, open_doubts
 from tests.trainer.night_site import plates, store
 from trainer.checks import check_labels, count_kinds, doubts, suspicious
 from trainer.classes import classes_of_tonight, place_of

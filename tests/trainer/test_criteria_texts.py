@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from config.settings import Asking, Settings, Trainer
-from device.kls import Ints
-from device.model import Model, load_model
-from device.nights import Criterion as Told
+from device.judging.kls import Ints
+from device.judging.model import Model, load_model
+from device.judging.verdict import Judged
 from device.review.night import criterion_name, in_language
+from device.review.nights import Criterion as Told
 from device.review.texts import languages, texts
-from device.store import open_store
-from device.verdict import Judged
+from device.store.database import open_store
 from tests.device.conftest import model_file
 from tests.trainer.night_site import plates
 from trainer.forecast import forecast

@@ -19,8 +19,8 @@ from camera.milled_steel import CLASSES, random_patch
 from camera.opening import open_source
 from config.errors import UserError
 from config.settings import Exchange, Settings
-from device.answers import add_label, waiting
-from device.store import get_state, open_store
+from device.store.answers import add_label, waiting
+from device.store.database import get_state, open_store
 from tests.servers import S3Server, Server, SftpServer, running
 from tests.trainer.night_site import FREE
 from trainer import demo, demo_site

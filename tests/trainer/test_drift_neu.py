@@ -11,9 +11,17 @@ from numpy.typing import NDArray
 
 from camera.folder import find_images, read_grey
 from camera.quality import sharpness
-from device.drift import BINS, LAG, ScoreReference, frames_moved, kind_of
-from device.kls import LEAST_BIN, Floats, Ints, fit_baselines, kls, predicted_classes, score_bins
-from device.patches import to_patch
+from device.drift.detection import BINS, LAG, ScoreReference, frames_moved, kind_of
+from device.judging.kls import (
+    LEAST_BIN,
+    Floats,
+    Ints,
+    fit_baselines,
+    kls,
+    predicted_classes,
+    score_bins,
+)
+from device.judging.patches import to_patch
 from trainer.networks import Network, predict_log_probabilities
 from trainer.training import Training, train
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from device.activation import model_path
-from device.model import load_model
-from device.store import open_store
-from device.verdict import judge
+from device.judging.model import load_model
+from device.judging.verdict import judge
+from device.models.activation import model_path
+from device.store.database import open_store
 from tests.trainer.night_site import make_site, plates, store
 from trainer.enough import agreement
 from trainer.night import Night, run_night

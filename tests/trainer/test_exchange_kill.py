@@ -15,10 +15,10 @@ from statistics import median
 import pytest
 
 from config.settings import Settings
-from device.answers import UNDONE, add_answer
 from device.exchange.may_go import patches_that_may_go
 from device.exchange.push import push
-from device.store import STORE_FILE, open_store
+from device.store.answers import UNDONE, add_answer
+from device.store.database import STORE_FILE, open_store
 from tests.filled import answer, config_file, device_settings, fill, last_answers
 from trainer.merge import merge
 

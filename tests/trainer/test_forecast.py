@@ -10,9 +10,9 @@ from sqlite_utils import Database
 
 from camera.milled_steel import CLASSES
 from config.settings import Asking, Settings
-from device.model import Model, load_model
-from device.store import open_store
-from device.verdict import Judged
+from device.judging.model import Model, load_model
+from device.judging.verdict import Judged
+from device.store.database import open_store
 from tests.device.conftest import model_file
 from tests.trainer.night_site import plates
 from trainer.forecast import forecast, stream

@@ -18,8 +18,8 @@ import pytest
 from config.document import to_toml
 from config.load import load_settings, parse_settings
 from config.settings import Settings
-from device.answers import LabelledPatches, add_label
-from device.store import open_store
+from device.store.answers import LabelledPatches, add_label
+from device.store.database import open_store
 from tests.trainer.night_site import golden_folder, store
 from trainer.dataset import class_folders, split
 from trainer.keys import make_keys

@@ -14,10 +14,10 @@ from sqlite_utils import Database
 
 from config.errors import UserError
 from config.settings import Exchange, Settings
-from device.answers import add_label, labelled_patches
 from device.exchange.push import push
-from device.locks import one_at_a_time
-from device.store import open_store
+from device.store.answers import add_label, labelled_patches
+from device.store.database import open_store
+from device.system.locks import one_at_a_time
 from tests.filled import answer, config_file, device_settings, fill, last_answers, rows
 from tests.servers import S3Server, Server, SftpServer, running
 from tests.trainer.merge_site import acknowledged, dump

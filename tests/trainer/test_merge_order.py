@@ -9,11 +9,11 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 from config.settings import Settings
-from device.answers import UNDONE, add_answer
-from device.backup import back_up, restore
 from device.exchange.push import push
-from device.mend import mend
-from device.store import STORE_FILE, open_store
+from device.store.answers import UNDONE, add_answer
+from device.store.database import STORE_FILE, open_store
+from device.upkeep.backup import back_up, restore
+from device.upkeep.mend import mend
 from tests.filled import answer, device_settings, fill, last_answers, rows
 from tests.trainer.merge_site import dump
 from trainer.merge import merge

@@ -12,11 +12,11 @@ from camera.milled_steel import CLASSES
 from config.document import to_toml
 from config.errors import UserError
 from config.settings import Settings
-from device.answers import add_answer
-from device.locks import one_at_a_time
-from device.model import load_model
-from device.models_in_use import in_force
-from device.store import open_store
+from device.judging.model import load_model
+from device.models.models_in_use import in_force
+from device.store.answers import add_answer
+from device.store.database import open_store
+from device.system.locks import one_at_a_time
 from tests.trainer.night_site import changed, golden_folder, make_site, plates, store
 from trainer.golden import freeze, golden_set
 from trainer.material import prepare

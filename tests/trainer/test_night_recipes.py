@@ -12,9 +12,9 @@ from config.errors import UserError
 from config.load import load_settings
 from config.recipes import load_recipes
 from config.settings import Settings
-from device.answers import labelled_patches
-from device.models_in_use import in_force
-from device.store import open_store
+from device.models.models_in_use import in_force
+from device.store.answers import labelled_patches
+from device.store.database import open_store
 from tests.device.conftest import model_file
 from tests.trainer.night_site import golden_folder, make_site, plates, store
 from tests.trainer.test_night_whole import millsight

@@ -16,11 +16,11 @@ from camera.milled_steel import CLASSES
 from config.document import to_toml
 from config.load import load_settings, parse_settings
 from config.settings import Settings
-from device.answers import add_answer, add_label, truth_of, waiting
 from device.exchange.push import push
-from device.model import load_model
-from device.models_in_use import in_force
-from device.store import open_store
+from device.judging.model import load_model
+from device.models.models_in_use import in_force
+from device.store.answers import add_answer, add_label, truth_of, waiting
+from device.store.database import open_store
 from tests.trainer.night_site import FREE, golden_folder, plates
 from trainer.night import Idle, Night, run_night
 from trainer.nights import past_nights

@@ -17,9 +17,9 @@ from config.document import to_toml
 from config.load import load_settings
 from config.recipes import load_recipes
 from config.settings import FolderSource, Settings
-from device.answers import truth_of
-from device.models_in_use import in_force
-from device.store import open_store
+from device.models.models_in_use import in_force
+from device.store.answers import truth_of
+from device.store.database import open_store
 from tests.device.review.conftest import serving
 from tests.device.update.conftest import Site
 from tests.trainer.night_site import golden_folder, plates

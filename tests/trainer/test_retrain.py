@@ -15,12 +15,12 @@ from camera.milled_steel import CLASSES, random_patch
 from config.document import to_toml
 from config.errors import UserError
 from config.settings import Asking, Device, Recipe, Settings, Trainer
-from device.activation import check_recipe
-from device.answers import LabelledPatches
-from device.kls import fit_baselines
-from device.levelling import level
-from device.model import load_model
-from device.patches import Shared
+from device.judging.kls import fit_baselines
+from device.judging.levelling import level
+from device.judging.model import load_model
+from device.judging.patches import Shared
+from device.models.activation import check_recipe
+from device.store.answers import LabelledPatches
 from trainer.retrain import labels_digest, retrain
 from trainer.training import Progress, Training
 

@@ -14,12 +14,12 @@ from camera.source import GreyImage
 from config.errors import UserError
 from config.load import ENVIRONMENT, find_settings, load_settings
 from config.settings import Recipe, Settings
-from device.activation import model_path
 from device.bench.row import Inputs
-from device.model import Model, load_model
-from device.models_in_use import in_force
-from device.patches import Patches, to_patch
-from device.store import STORE_FILE, open_store
+from device.judging.model import Model, load_model
+from device.judging.patches import Patches, to_patch
+from device.models.activation import model_path
+from device.models.models_in_use import in_force
+from device.store.database import STORE_FILE, open_store
 
 MOST_IMAGES = 2000
 SIMULATED, SIMULATED_QUICK = 600, 120

@@ -9,9 +9,9 @@ as much as learnt ones.
 from config.settings import PATCH_SIZE, Recipe
 from device.bench.frames import PATCHES, frame_of
 from device.bench.row import NO_AIM, Inputs, Row, affinity, pairs, per_call, repeated, row_of
-from device.model import Model, load_model
-from device.patches import Cutter
-from device.verdict import judge
+from device.judging.model import Model, load_model
+from device.judging.patches import Cutter
+from device.judging.verdict import judge
 from trainer.bench.untrained import untrained_model
 
 STEP = 96

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from config.settings import Recipe
-from device.int8 import pack
-from device.kls import fit_baselines, kls, predicted_classes
-from device.model import FORMAT, Model, ModelMetadata, load_model_bytes
-from device.patches import Patches
+from device.judging.int8 import pack
+from device.judging.kls import fit_baselines, kls, predicted_classes
+from device.judging.model import FORMAT, Model, ModelMetadata, load_model_bytes
+from device.judging.patches import Patches
 from export.graph import Layer, Weights, build_onnx
 from export.int8 import build_int8, measure_ranges
 

@@ -7,8 +7,8 @@ from functools import cache, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from device.kls import Ints, fit_baselines, predicted_classes
-from device.patches import Patches
+from device.judging.kls import Ints, fit_baselines, predicted_classes
+from device.judging.patches import Patches
 from trainer.lab.candidates import Candidates
 from trainer.lab.learners import Fitted, Learner, Lesson, OnStep, in_eight_orientations
 from trainer.lab.strategies import Strategy

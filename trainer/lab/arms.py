@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from device.kls import Ints
+from device.judging.kls import Ints
 from trainer.lab.consistency import Consistency, ConsistencyLearner
 from trainer.lab.guard import Guard, GuardedLearner
 from trainer.lab.handmade import HandmadeLearner

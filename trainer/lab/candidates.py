@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from device.kls import Floats, Ints, predicted_classes
+from device.judging.kls import Floats, Ints, predicted_classes
 
 
 @dataclass(frozen=True, slots=True)

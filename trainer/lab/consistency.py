@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from device.patches import Patches
+from device.judging.patches import Patches
 from trainer.augmentation import augment
 from trainer.lab.learners import BestLearner, Fitted, Lesson, OnStep
 from trainer.networks import Network

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from device.kls import Floats, Ints, predicted_classes
+from device.judging.kls import Floats, Ints, predicted_classes
 from trainer.lab.candidates import Candidates
 
 NEIGHBOURS = 20

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from device.locks import try_lock
+from device.system.locks import try_lock
 from trainer.lab.cache import load_arm, save_arm
 from trainer.lab.milling import VARIANTS
 from trainer.lab.protocol import LabData

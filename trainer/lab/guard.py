@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from device.kls import predicted_classes
+from device.judging.kls import predicted_classes
 from trainer.lab.candidates import Judged
 from trainer.lab.consistency import ConsistencyLearner
 from trainer.lab.learners import BestLearner, Fitted, Lesson, OnStep

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.errors import UserError
-from device.patches import Patches
+from device.judging.patches import Patches
 from trainer.lab.candidates import Judged
 from trainer.lab.learners import Fitted, Lesson, OnStep
 

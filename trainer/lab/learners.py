@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from device.kls import Floats
-from device.patches import Patches
+from device.judging.kls import Floats
+from device.judging.patches import Patches
 from trainer.augmentation import augment
 from trainer.lab.candidates import Judged
 from trainer.memory import Memory, run_key

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from device.kls import Ints
+from device.judging.kls import Ints
 
 
 @dataclass(frozen=True, slots=True)

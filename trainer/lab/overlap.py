@@ -24,8 +24,8 @@ from camera.milled_steel import (
     render_plate,
 )
 from config.settings import PATCH_SIZE
-from device.levelling import CONTRAST, GREY, level
-from device.model import STANDARDISE_EPSILON
+from device.judging.levelling import CONTRAST, GREY, level
+from device.judging.model import STANDARDISE_EPSILON
 from trainer import networks
 from trainer.lab.learners import OnStep
 from trainer.lab.protocol import LabData, make_splits
@@ -47,7 +47,7 @@ SEEN, UNSEEN = 0.35, 0.02
 F32 = NDArray[np.float32]
 Normal = Literal["patch", "frame", "place"]
 """What grey values are standardised by: the patch itself, its frame, or what is around every place
-of the frame (`device.levelling`, in use for recipes with `shared_maps`)."""
+of the frame (`device.judging.levelling`, in use for recipes with `shared_maps`)."""
 
 
 @dataclass(frozen=True, slots=True)

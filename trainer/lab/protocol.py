@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from device.kls import Ints
-from device.patches import Patches
+from device.judging.kls import Ints
+from device.judging.patches import Patches
 from trainer.dataset import class_folders, split
 
 TEST_SHARE = 0.2

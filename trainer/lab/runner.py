@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device.kls import Ints, predicted_classes
-from device.statistics import cohen_kappa
+from device.judging.kls import Ints, predicted_classes
+from device.reports.statistics import cohen_kappa
 from trainer.lab.algorithm import Round, Settings, run
 from trainer.lab.arms import Arm, answers, make_learner, pool_of, totals
 from trainer.lab.candidates import averaged

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from device.patches import Patches
+from device.judging.patches import Patches
 from trainer.lab.learners import CLASSIFIERS, OnStep, PaperRecipe, judge, new_network
 from trainer.lab.protocol import LabData, make_splits
 from trainer.networks import Network, make_network

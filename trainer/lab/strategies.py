@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 
 from config.errors import UserError
-from device.kls import Ints
-from device.selection import StreamTopK
+from device.judging.kls import Ints
+from device.judging.selection import StreamTopK
 from trainer.lab.candidates import Candidates, Judged, averaged
 from trainer.lab.diversity import Badge, CoreSet, TypiClust
 from trainer.lab.utilities import UTILITIES, Utility

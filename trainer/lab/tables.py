@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from device.statistics import clopper_pearson
+from device.reports.statistics import clopper_pearson
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from device.kls import Baselines, Floats, fit_baselines, kls, kls_floor, predicted_classes
+from device.judging.kls import Baselines, Floats, fit_baselines, kls, kls_floor, predicted_classes
 from trainer.lab.candidates import Candidates, averaged
 
 Utility = Callable[[Candidates], Floats]

@@ -10,9 +10,9 @@ import numpy as np
 from config.settings import PATCH_SIZE
 from device.bench.growth import Growth, growth_of, repeated
 from device.bench.row import Inputs, affinity, per_call
-from device.model import Model
-from device.patches import Cutter, Patches
-from device.verdict import frame_verdict, judge
+from device.judging.model import Model
+from device.judging.patches import Cutter, Patches
+from device.judging.verdict import frame_verdict, judge
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 QUICK = (1, 2, 4, 8)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from camera.milled_steel import CLASSES
 from config.settings import Recipe, Settings
 from device.bench.row import Inputs
-from device.model import load_model
+from device.judging.model import load_model
 from trainer.bench.untrained import untrained_model
 
 RECIPE = Recipe(classes=list(CLASSES), pass_classes=["clean"])

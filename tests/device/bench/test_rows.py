@@ -16,9 +16,9 @@ from device.bench.loop import live
 from device.bench.network import FLOP
 from device.bench.row import Inputs, Row
 from device.bench.source import MemorySource
-from device.patches import Cutter
-from device.store import open_store
-from device.verdict import judge
+from device.judging.patches import Cutter
+from device.judging.verdict import judge
+from device.store.database import open_store
 
 UNITS = {"frames/s", "patches/s", "GFLOP/s", "µs", "ms", "s", "MB", "%"}
 PROCESSES = {"cameras", "start", "memory"}
@@ -70,7 +70,7 @@ def test_a_slower_loop_has_a_lower_ratio(inputs: Inputs, monkeypatch: pytest.Mon
     monkeypatch.setattr(loop, "FRAMES_QUICK", 60)
     inputs = replace(inputs, files=inputs.files[:20])
     before = loop.measure(inputs)[1].ratio
-    monkeypatch.setattr("device.loop.judge", slowed(judge, 0.05))
+    monkeypatch.setattr("device.loop.loop.judge", slowed(judge, 0.05))
     assert loop.measure(inputs)[1].ratio < before / 2
 
 

@@ -29,14 +29,14 @@ from config.settings import (
     Settings,
     Vmc220Source,
 )
-from device.activation import activate, model_path
-from device.clock import stamp
 from device.doctor import clock, disk, examine, units
 from device.doctor.finding import Box, Finding
-from device.loop import InspectionLoop
-from device.models_in_use import in_force
-from device.store import STORE_FILE, open_store
-from device.trail import add_event
+from device.loop.loop import InspectionLoop
+from device.models.activation import activate, model_path
+from device.models.models_in_use import in_force
+from device.store.database import STORE_FILE, open_store
+from device.store.trail import add_event
+from device.system.clock import stamp
 from tests.device.conftest import MakeModel
 from tests.servers import free_port
 

@@ -13,7 +13,7 @@ from config.settings import Settings
 from device.exchange.acknowledgement import Acknowledgement, NotTrusted, Refusal, seal, unseal
 from device.exchange.may_go import patches_that_may_go
 from device.exchange.push import push
-from device.store import open_store
+from device.store.database import open_store
 from device.update.sync import models_lines
 from tests.filled import answer, device_settings, fill
 from trainer.keys import make_keys, replace_keys, signers

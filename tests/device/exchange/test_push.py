@@ -13,17 +13,17 @@ import pytest
 from config.document import to_toml
 from config.errors import UserError
 from config.settings import Settings
-from device.answers import UNDONE, add_answer
-from device.counters import add_counts, add_scores
 from device.exchange import collect as collecting
 from device.exchange.batch import TABLES, file_digest
 from device.exchange.folder import FolderPlace
 from device.exchange.may_go import patches_that_may_go
 from device.exchange.place import Unreachable
 from device.exchange.push import push
-from device.locks import one_at_a_time
-from device.store import STORE_FILE, open_store
-from device.trail import add_event, record_settings
+from device.store.answers import UNDONE, add_answer
+from device.store.counters import add_counts, add_scores
+from device.store.database import STORE_FILE, open_store
+from device.store.trail import add_event, record_settings
+from device.system.locks import one_at_a_time
 from tests.filled import answer, config_file, device_settings, fill, rows
 from trainer.merge import merge
 

@@ -18,7 +18,7 @@ from pymodbus.client import ModbusTcpClient
 from camera.source import Event
 from config.machine import Machine, MachineLine, Modbus
 from config.settings import Recipe, Settings
-from device.loop import FrameResult, InspectionLoop
+from device.loop.loop import FrameResult, InspectionLoop
 
 PLC = Path(__file__).with_name("plc.py")
 

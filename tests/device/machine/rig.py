@@ -32,13 +32,13 @@ from camera.milled_steel import CLASSES, random_patch
 from config.document import to_toml
 from config.machine import Machine, MachineLine, Modbus, Mqtt, Plant
 from config.settings import Asking, Camera, Device, GenicamSource, Light, Live, Recipe, Settings
-from device.activation import activate
-from device.latency import as_json, latency_of
-from device.model import Model
-from device.parts import Part, parts_after
-from device.patches import Patches
-from device.store import open_store
-from device.verdict import judge
+from device.judging.model import Model
+from device.judging.patches import Patches
+from device.judging.verdict import judge
+from device.machine.latency import as_json, latency_of
+from device.models.activation import activate
+from device.store.database import open_store
+from device.store.parts import Part, parts_after
 from tests.camera import gige_camera
 from tests.camera.test_platform import Simulated
 from tests.device.conftest import model_file

@@ -23,11 +23,11 @@ from typing import Any, TypeAlias
 
 from pymodbus.client import ModbusTcpClient
 
-from device.editing import editing
-from device.latency import spread
 from device.machine.codes import Code
-from device.parts import Numbered, last_part, parts_after
-from device.store import open_store
+from device.machine.latency import spread
+from device.store.database import open_store
+from device.store.editing import editing
+from device.store.parts import Numbered, last_part, parts_after
 from tests.device.machine.rig import Rig, missing, table
 
 MET_S = 30.0

@@ -19,8 +19,8 @@ from pymodbus.client import ModbusTcpClient
 
 from config.machine import Machine, MachineLine, Modbus, Mqtt, Plant, StackLight
 from config.settings import Camera, Live, OpencvSource, Quality, Settings
-from device.editing import editing
 from device.machine.codes import Code
+from device.store.editing import editing
 from tests.device.conftest import MakeModel
 from tests.device.machine.conftest import (
     Master,

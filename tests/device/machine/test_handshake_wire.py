@@ -9,11 +9,11 @@ from typing import Any, Literal
 import pytest
 
 from config.settings import Settings
-from device.activation import activate
 from device.machine.codes import Code
 from device.machine.registers import MAP
-from device.parts import parts_after
-from device.store import open_store
+from device.models.activation import activate
+from device.store.database import open_store
+from device.store.parts import parts_after
 from tests.device.conftest import MakeModel
 from tests.device.machine.conftest import (
     free_port,

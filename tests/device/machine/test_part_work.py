@@ -4,11 +4,11 @@ import threading
 import time
 
 from config.settings import Settings
-from device.keeper import Keeper
-from device.part_work import PartWork
-from device.parts import Part, parts_after
-from device.recipe_book import RecipeBook
-from device.store import open_store
+from device.loop.keeper import Keeper
+from device.loop.part_work import PartWork
+from device.loop.recipe_book import RecipeBook
+from device.store.database import open_store
+from device.store.parts import Part, parts_after
 from tests.device.machine.conftest import with_machine
 
 

@@ -27,9 +27,9 @@ from device.machine import plant
 from device.machine.facts import vision_state_of
 from device.machine.mqtt import Publisher
 from device.machine.vision import COMPLETED, MODES, NODE_SET, RESULT, STATES, SYSTEM
-from device.parts import Part, Split, add_part
-from device.store import STORE_FILE, open_store
-from device.swap_store import put_in_place
+from device.store.database import STORE_FILE, open_store
+from device.store.parts import Part, Split, add_part
+from device.store.swap import put_in_place
 from tests.device.conftest import MakeModel
 from tests.device.machine.conftest import Master, free_port, modbus, running, until, with_machine
 from tests.device.machine.test_handshake_wire import stored, use_model

@@ -9,8 +9,8 @@ import pytest
 from config.machine import Machine
 from config.recipes import load_recipes
 from config.settings import Camera, Light, Quality, Settings, Vmc220Source
-from device.parts import choose_recipe
-from device.store import open_store
+from device.store.database import open_store
+from device.store.parts import choose_recipe
 from tests.camera.test_platform import Simulated
 from tests.device.conftest import MakeModel
 from tests.device.machine.conftest import Master, free_port, modbus, running, until

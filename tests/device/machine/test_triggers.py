@@ -12,14 +12,14 @@ import pytest
 from camera.source import Event, Frame
 from config.machine import Machine
 from config.settings import Settings
-from device.editing import editing
-from device.live import live_path, read_live
-from device.loop import InspectionLoop
+from device.loop.loop import InspectionLoop
+from device.loop.part_work import WORSE, Seen, answer_of
 from device.machine.codes import Code
 from device.machine.handshake import Answer
 from device.machine.machine import Machine as PartMachine
 from device.machine.machine import Prepared
-from device.part_work import WORSE, Seen, answer_of
+from device.store.editing import editing
+from device.store.live import live_path, read_live
 from tests.device.conftest import MakeModel
 from tests.device.machine.conftest import (
     free_port,
@@ -88,7 +88,7 @@ def test_a_line_of_the_machine_is_a_part(
         ("4711-B", "L-118", "37"), ("", "", ""), ("4711-B", "L-119", ""),
     ]  # fmt: skip
     assert [r.code for r in rows] == [0, Code.BAD_LINE, 0]
-    from device.store import open_store  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
 
     db = open_store(settings.device.data)
     counted = db.execute("SELECT part, lot, sum(frames) FROM counters GROUP BY 1, 2").fetchall()

@@ -23,10 +23,10 @@ from sqlite_utils import Database
 from camera.milled_steel import CLASSES
 from config.document import to_toml
 from config.settings import Asking, Camera, Device, Recipe, Review, Settings, Vmc220Source
-from device.activation import activate
-from device.clock import stamp
-from device.loop import InspectionLoop
-from device.store import open_store
+from device.loop.loop import InspectionLoop
+from device.models.activation import activate
+from device.store.database import open_store
+from device.system.clock import stamp
 from tests.device.conftest import model_file
 
 CHROMIUM = Path("/usr/bin/chromium")

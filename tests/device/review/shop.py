@@ -6,11 +6,11 @@ import time
 from sqlite_utils import Database
 
 from config.settings import Settings
-from device.clock import stamp
-from device.day import HOUR_NS, MINUTE_NS
-from device.models_in_use import in_force
-from device.shifts import last_shifts
-from device.trail import begin_lot
+from device.models.models_in_use import in_force
+from device.reports.day import HOUR_NS, MINUTE_NS
+from device.store.shifts import last_shifts
+from device.store.trail import begin_lot
+from device.system.clock import stamp
 
 PART, LOT = "4711-B <b>", "L-2026-118"
 

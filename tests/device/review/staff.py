@@ -8,10 +8,10 @@ import httpx
 from sqlite_utils import Database
 
 from config.settings import Device, Review, Settings
-from device import clock
 from device.review import people
 from device.review.people import Person
-from device.store import open_store
+from device.store.database import open_store
+from device.system import clock
 from tests.device.review.conftest import (
     Client,
     Server,

@@ -6,9 +6,9 @@ import pytest
 from playwright.sync_api import Browser, Route, expect
 
 from config.settings import Device, Recipe, Settings
-from device.cycles import start_cycle
 from device.review.texts import texts
-from device.store import STORE_FILE, open_store
+from device.store.cycles import start_cycle
+from device.store.database import STORE_FILE, open_store
 from tests.device.review.conftest import OTHER, Server, answers_in, serving
 from tests.device.review.glass import (
     answer,

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from config.settings import Drift, Settings
-from device.drift import BINS, Block
-from device.drift_log import EndedBlock, add_block, alarms, reset
-from device.models_in_use import in_force
-from device.store import open_store
+from device.drift.detection import BINS, Block
+from device.drift.log import EndedBlock, add_block, alarms, reset
+from device.models.models_in_use import in_force
+from device.store.database import open_store
 from tests.device.review.conftest import serving
 
 

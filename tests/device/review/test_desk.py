@@ -8,8 +8,8 @@ from starlette.exceptions import HTTPException
 
 from config.settings import Settings
 from device.review.desk import Desk
-from device.store import STORE_FILE
-from device.swap_store import put_in_place
+from device.store.database import STORE_FILE
+from device.store.swap import put_in_place
 from tests.device.review.test_server import at_desk
 
 
@@ -35,7 +35,7 @@ def test_a_new_store_that_cannot_be_opened_at_once_is_opened_later(
 
     assert ask() == "1"
     swap(settings.device.data)
-    monkeypatch.setattr("device.store.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("device.store.database.BUSY_TIMEOUT_S", 0.05)
     other = sqlite3.connect(settings.device.data / STORE_FILE)
     other.execute("BEGIN EXCLUSIVE")  # it is one file yet, without a log
     assert ask() == "damaged"

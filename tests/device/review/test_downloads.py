@@ -10,10 +10,10 @@ from sqlite_utils import Database
 from starlette.responses import StreamingResponse
 
 from config.settings import Settings
-from device.day import Choice
+from device.reports.day import Choice
 from device.review.desk import Desk
 from device.review.downloads import kept, manifest_rows, pictures_zip
-from device.shifts import Shift
+from device.store.shifts import Shift
 from tests.device.review.conftest import copied
 
 ALWAYS = Choice(Shift(0, 2**62), None, None)

@@ -9,7 +9,7 @@ import pytest
 
 from config.settings import Settings
 from device.review import people
-from device.store import open_store
+from device.store.database import open_store
 from tests.device.review.conftest import (
     Client,
     Server,

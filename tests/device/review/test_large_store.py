@@ -14,15 +14,15 @@ import pytest
 from sqlite_utils import Database
 
 from config.settings import Asking, Settings
-from device import day, lots
-from device.cycles import start_cycle
-from device.day import HOUR_NS, MINUTE_NS, Choice
-from device.estimate import accuracy
-from device.lots import find_lot
-from device.models_in_use import in_force
-from device.shifts import labels_in_shift, shift_at
-from device.store import open_store
-from device.trail import begin_lot
+from device.models.models_in_use import in_force
+from device.reports import day, lots
+from device.reports.day import HOUR_NS, MINUTE_NS, Choice
+from device.reports.estimate import accuracy
+from device.reports.lots import find_lot
+from device.store.cycles import start_cycle
+from device.store.database import open_store
+from device.store.shifts import labels_in_shift, shift_at
+from device.store.trail import begin_lot
 from tests.device.review.conftest import serving
 
 ASKED = 10_000

@@ -10,11 +10,11 @@ from playwright.sync_api import Browser, Page, expect
 from camera.source import Event
 from config.document import to_toml
 from config.settings import Settings
-from device.live import LiveWriter, Shown
-from device.models_in_use import in_force
+from device.models.models_in_use import in_force
 from device.review.layout import arrange, panel_mm
 from device.review.texts import texts
-from device.store import open_store
+from device.store.database import open_store
+from device.store.live import LiveWriter, Shown
 from tests.device.review.conftest import Server, serving
 from tests.device.review.glass import (
     eventually,

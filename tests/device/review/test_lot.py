@@ -8,11 +8,11 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from config.settings import Camera, OpencvSource, Settings
-from device.answers import add_answer
-from device.lots import PAGE
+from device.reports.lots import PAGE
 from device.review.layout import CONTROL, px_per_mm
-from device.store import open_store
-from device.trail import begin_lot, record_settings
+from device.store.answers import add_answer
+from device.store.database import open_store
+from device.store.trail import begin_lot, record_settings
 from tests.device.review.conftest import copied, fill, serving
 from tests.device.review.glass import (
     arrive,

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, expect
 
 from config.settings import Settings
-from device.activation import activate, model_path
-from device.clock import stamp
-from device.models_in_use import in_force, refuse
-from device.store import open_store
+from device.models.activation import activate, model_path
+from device.models.models_in_use import in_force, refuse
+from device.store.database import open_store
+from device.system.clock import stamp
 from device.update.memory import note_refusal
 from device.update.probation import Judging, begin_probation, note_judged
 from tests.device.conftest import model_file

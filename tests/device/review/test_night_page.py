@@ -7,12 +7,12 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from config.settings import Settings
-from device.clock import stamp
-from device.nights import last_night
 from device.review.charts import Size
 from device.review.night import criterion_name, filled, in_language
+from device.review.nights import last_night
 from device.review.texts import texts
-from device.store import open_store
+from device.store.database import open_store
+from device.system.clock import stamp
 from tests.device.review.conftest import serving
 from tests.device.review.glass import on_panel, on_two_glasses, page_of, shown_screen, tap
 

@@ -17,9 +17,9 @@ from config.document import to_toml
 from config.errors import UserError
 from config.load import parse_settings
 from config.settings import Settings
-from device.metrics import metrics_of, names_of
 from device.review.app import make_app
-from device.store import STORE_FILE, open_store
+from device.store.database import STORE_FILE, open_store
+from device.watching.metrics import metrics_of, names_of
 from tests.device.review.conftest import Server
 
 DASHBOARD = Path(__file__).parents[3] / "docs" / "grafana.json"

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from config.settings import Review
-from device import clock
 from device.review import people
 from device.review.people import Person
 from device.review.people_pages import Cell, in_words, paged
 from device.review.texts import texts
-from device.trail import add_action
+from device.store.trail import add_action
+from device.system import clock
 from tests.device.review.staff import ANNA, EVA, LI, PASSWORD, PIN, REVIEW, actions
 
 
@@ -30,7 +30,7 @@ class Clock:
 def at(monkeypatch: pytest.MonkeyPatch) -> Clock:
     moved = Clock()
     monkeypatch.setattr("device.review.people.stamp", moved.stamp)
-    monkeypatch.setattr("device.trail.stamp", moved.stamp)
+    monkeypatch.setattr("device.store.trail.stamp", moved.stamp)
     return moved
 
 
@@ -210,7 +210,7 @@ def test_a_wait_is_never_longer_than_ten_minutes_nor_negative(wrong: int, later_
     at = Clock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("device.review.people.stamp", at.stamp)
-        patch.setattr("device.trail.stamp", at.stamp)
+        patch.setattr("device.store.trail.stamp", at.stamp)
         for _ in range(wrong):
             people.add_refusal(db, "Anna", "Anna")
         full = people.wait_s(db, "Anna")

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from config.settings import Settings
 from device.review import people
-from device.store import open_store
+from device.store.database import open_store
 from tests.device.review.conftest import Server, serving
 from tests.device.review.glass import (
     answer,

@@ -7,10 +7,10 @@ import pytest
 
 from config.document import to_toml
 from config.settings import Device, Review, Settings
-from device.answers import add_answer
 from device.review import people
-from device.store import open_store
-from device.trail import add_action
+from device.store.answers import add_answer
+from device.store.database import open_store
+from device.store.trail import add_action
 from tests.device.review.conftest import (
     fill,
 )  # fmt: skip

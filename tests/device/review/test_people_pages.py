@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from config.settings import Device, Review, Settings
-from device.store import open_store
+from device.store.database import open_store
 from tests.device.review.conftest import (
     OTHER,
     Server,

@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from config.settings import Settings
-from device.plate import Plate, PlatePatch, Rect
-from device.plate_log import add_plate
-from device.store import open_store
+from device.judging.plate import Plate, PlatePatch, Rect
+from device.store.database import open_store
+from device.store.plate_log import add_plate
 from tests.device.review.conftest import copied, serving
 from tests.device.review.glass import (
     arrive,

@@ -13,7 +13,11 @@ from sqlite_utils import Database
 
 from config.errors import UserError
 from config.settings import Settings
-from device.answers import (
+from device.review import people, queue
+from device.review.desk import Desk
+from device.review.messages import TakeBack
+from device.review.queue import claim_next, renew, skip, undo
+from device.store.answers import (
     CANT_TELL,
     CLASS,
     SOMETHING_NEW,
@@ -22,12 +26,8 @@ from device.answers import (
     labelled_patches,
     waiting,
 )
-from device.cycles import start_cycle
-from device.review import people, queue
-from device.review.desk import Desk
-from device.review.messages import TakeBack
-from device.review.queue import claim_next, renew, skip, undo
-from device.store import exclusive, open_store
+from device.store.cycles import start_cycle
+from device.store.database import exclusive, open_store
 from tests.device.review.conftest import HOLDER, OTHER, fill
 
 
@@ -360,7 +360,7 @@ CLAIMER = textwrap.dedent("""
     import time
     from pathlib import Path
     from device.review.queue import answer, claim_next
-    from device.store import open_store
+    from device.store.database import open_store
 
     db, holder = open_store(Path(sys.argv[1])), sys.argv[2]
     print("ready", flush=True)
@@ -394,7 +394,7 @@ def test_two_processes_answer_500_questions_and_none_twice(tmp_path: Path) -> No
 
 
 def test_two_programs_may_open_an_old_store_at_once(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from device.store import open_store\n"
+    code = "import sys; from pathlib import Path; from device.store.database import open_store\n"
     code += "open_store(Path(sys.argv[1])).close()"
     command = [sys.executable, "-c", code, str(tmp_path)]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]

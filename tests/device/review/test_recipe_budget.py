@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from config.settings import Settings
-from device.answers import add_answer
-from device.cycles import start_cycle
 from device.review.desk import Desk
 from device.review.messages import Message
-from device.store import open_store
+from device.store.answers import add_answer
+from device.store.cycles import start_cycle
+from device.store.database import open_store
+from tests.device.loop.test_recipe_budget import CLASSES, ask
 from tests.device.review.conftest import HOLDER, copied
-from tests.device.test_recipe_budget import CLASSES, ask
 
 
 def test_the_page_is_asked_about_other_recipes_then(asking: Settings, tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ from playwright.sync_api import Browser, expect
 from camera.milled_steel import CLASSES
 from config.recipes import load_recipes
 from config.settings import Asking, Camera, Device, Recipe, Review, Settings, Vmc220Source
-from device.activation import activate
-from device.answers import Quotas, add_answer, waiting
-from device.loop import InspectionLoop
-from device.parts import choose_recipe
+from device.loop.loop import InspectionLoop
+from device.models.activation import activate
 from device.review import queue
-from device.store import open_store
+from device.store.answers import Quotas, add_answer, waiting
+from device.store.database import open_store
+from device.store.parts import choose_recipe
 from tests.device.conftest import model_file, wider_model
 from tests.device.review.conftest import OTHER, Server, copied, serving
 from tests.device.review.glass import in_both_languages, on_panel, page_of, shown, tap

@@ -17,9 +17,9 @@ from playwright.sync_api import Browser, expect
 from config.document import to_toml
 from config.load import load_settings
 from config.settings import Camera, Device, OpencvSource, Review, Settings
-from device import last_good
 from device.review.texts import texts
-from device.store import open_store
+from device.store.database import open_store
+from device.watching import last_good
 from tests.device.review.conftest import Server
 from tests.device.review.glass import (
     arrive,

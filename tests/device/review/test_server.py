@@ -26,13 +26,13 @@ from camera.milled_steel import CLASSES
 from config.document import to_toml
 from config.errors import UserError
 from config.settings import Asking, Device, Recipe, Review, Settings
-from device.activation import activate
-from device.answers import add_label, waiting
-from device.retention import remove
+from device.models.activation import activate
 from device.review.desk import Desk
 from device.review.messages import Message, TakeBack, Tap
-from device.second_look import Doubt, add_doubts
-from device.store import STORE_FILE, exclusive, open_store
+from device.store.answers import add_label, waiting
+from device.store.database import STORE_FILE, exclusive, open_store
+from device.store.second_look import Doubt, add_doubts
+from device.upkeep.retention import remove
 from tests.device.conftest import wider_model
 from tests.device.review.conftest import (
     HOLDER,

@@ -9,11 +9,11 @@ from playwright.sync_api import Browser, expect
 from camera.source import Event
 from config.document import to_toml
 from config.settings import Device, Settings
-from device.answers import waiting
-from device.cycles import start_cycle
 from device.review.queue import claim_next
 from device.review.texts import texts
-from device.store import STORE_FILE, open_store
+from device.store.answers import waiting
+from device.store.cycles import start_cycle
+from device.store.database import STORE_FILE, open_store
 from tests.device.review.conftest import OTHER, answers_in, serving
 from tests.device.review.glass import (
     answer,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from config.errors import UserError
-from device.drift import MIX, SCORE, UNUSUAL_SHARE, Moved
-from device.estimate import Accuracy, Share
+from device.drift.detection import MIX, SCORE, UNUSUAL_SHARE, Moved
+from device.reports.estimate import Accuracy, Share
 from device.review.cards import class_accuracy_cards
 from device.review.changes import moved_words
 from device.review.charts import Size

@@ -15,14 +15,14 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from config.settings import Settings
-from device.day import HOUR_NS, MINUTE_NS
-from device.models_in_use import in_force
+from device.models.models_in_use import in_force
+from device.reports.day import HOUR_NS, MINUTE_NS
 from device.review.cards import moment
 from device.review.charts import Histogram, Size, cut, histograms, percent, wide
 from device.review.downloads import csv_lines, harmless
-from device.shifts import last_shifts
-from device.store import STORE_FILE, open_store
-from device.trail import begin_lot
+from device.store.database import STORE_FILE, open_store
+from device.store.shifts import last_shifts
+from device.store.trail import begin_lot
 from tests.device.review.conftest import copied, serving
 from tests.device.review.glass import (
     arrive,

@@ -10,11 +10,11 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from camera.source import Event
 from config.settings import Asking, Camera, Device, FolderSource, Recipe, Review, Settings
-from device.activation import activate
-from device.answers import add_label, labelled_patches, truth_of, waiting
-from device.loop import InspectionLoop
-from device.pictures import encode_png
-from device.store import open_store
+from device.loop.loop import InspectionLoop
+from device.models.activation import activate
+from device.store.answers import add_label, labelled_patches, truth_of, waiting
+from device.store.database import open_store
+from device.store.pictures import encode_png
 from tests.device.review.conftest import LAUNCH, Server, answers_in, fill, serving
 from tests.device.review.glass import (
     PANELS,

@@ -16,9 +16,9 @@ from camera.milled_steel import CLASSES
 from config.document import to_toml
 from config.load import load_settings
 from config.settings import Camera, Device, Recipe, Settings, Trainer, Update, Vmc220Source
-from device.model import load_model_bytes
-from device.models_in_use import in_force
-from device.store import open_store
+from device.judging.model import load_model_bytes
+from device.models.models_in_use import in_force
+from device.store.database import open_store
 from device.update.client import role_of
 from device.update.release import (
     Channel,

@@ -150,7 +150,7 @@ def test_a_killed_sync(kills: int, phase: str, site: Site, tmp_path: Path) -> No
 
 def end_probation(site: Site) -> None:
     """As a thousand good frames would."""
-    from device.store import open_store  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
 
     db = open_store(site.settings.device.data)
     with db.atomic():

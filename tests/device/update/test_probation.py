@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from camera.source import Event
 from config.document import to_toml
 from config.settings import Settings, Update, Vmc220Source
-from device.activation import activate
-from device.loop import InspectionLoop
-from device.models_in_use import in_force
-from device.store import open_store
+from device.loop.loop import InspectionLoop
+from device.models.activation import activate
+from device.models.models_in_use import in_force
+from device.store.database import open_store
 from device.update.probation import (
     Behaviour,
     Judging,
@@ -163,8 +163,8 @@ def test_a_running_loop_goes_back_without_a_restart(
     watched: Site, three_models: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop itself takes up the model before between two frames."""
-    monkeypatch.setattr("device.loop.COUNT_EVERY_S", 0.05)
-    monkeypatch.setattr("device.loop.LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr("device.loop.loop.COUNT_EVERY_S", 0.05)
+    monkeypatch.setattr("device.loop.loop.LOOK_EVERY_S", 0.05)
     db = open_store(watched.settings.device.data)
     used: list[str] = []
     loop: InspectionLoop

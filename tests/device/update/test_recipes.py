@@ -10,8 +10,8 @@ from config.document import to_toml
 from config.load import load_settings
 from config.recipes import Under, load_recipes
 from config.settings import Settings
-from device.models_in_use import in_force, refused_models
-from device.store import open_store
+from device.models.models_in_use import in_force, refused_models
+from device.store.database import open_store
 from device.update.memory import last_refusal, last_taken
 from device.update.probation import Judging, note_judged, running_probations, watch
 from tests.device.update.conftest import Site

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from config.settings import Update
-from device.model import Model, load_model
+from device.judging.model import Model, load_model
 from device.update.client import Refused
 from device.update.selftest import check_speed
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from camera.source import Event
 from config.settings import Asking, FolderSource, Settings
-from device.activation import activate
-from device.loop import FrameResult, InspectionLoop
-from device.models_in_use import record_activation
-from device.store import open_store
+from device.loop.loop import FrameResult, InspectionLoop
+from device.models.activation import activate
+from device.models.models_in_use import record_activation
+from device.store.database import open_store
 from tests.device.conftest import model_file
 
 
@@ -26,7 +26,7 @@ def test_models_swap_between_two_frames(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One model is unsure of everything and the other of nothing: a mix-up would show."""
-    monkeypatch.setattr("device.loop.LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr("device.loop.loop.LOOK_EVERY_S", 0.02)
     folder = FolderSource(path=settings.camera.folder.path, repeat=True)
     settings = settings.model_copy(
         update={

@@ -15,9 +15,9 @@ from onnx import helper
 from config.document import to_toml
 from config.load import load_settings
 from config.recipes import Under
-from device.model import load_model_bytes
-from device.models_in_use import in_force
-from device.store import open_store
+from device.judging.model import load_model_bytes
+from device.models.models_in_use import in_force
+from device.store.database import open_store
 from device.update.client import pin_root
 from device.update.release import RollOut, make_companion, place_in_roll_out
 from device.update.take_in import take_in
@@ -184,13 +184,13 @@ def test_a_model_of_a_newer_format_is_taken_once_the_program_is_newer(
     said = json.loads(newer.metadata_props[0].value) | {"format": 2}
     helper.set_model_props(newer, {"millsight": json.dumps(said)})
     with monkeypatch.context() as update:
-        update.setattr("device.model.FORMAT", 2)
+        update.setattr("device.judging.model.FORMAT", 2)
         model = load_model_bytes(newer.SerializeToString(), "newer")
         companion = make_companion(model, "my part", site.plates[:12], 12).model_dump_json()
         model_id = site.sign_anything(newer.SerializeToString(), companion.encode())
     assert "update millsight" in site.sync()[1]
     with monkeypatch.context() as update:
-        update.setattr("device.model.FORMAT", 2)
+        update.setattr("device.judging.model.FORMAT", 2)
         assert "release 2" in site.sync()[1]
         assert site.in_use() == model_id
 

@@ -11,8 +11,8 @@ import trainer.bench
 from config.errors import UserError
 from config.settings import Recipe
 from device.bench.row import Result
-from device.kls import predicted_classes
-from device.model import load_model
+from device.judging.kls import predicted_classes
+from device.judging.model import load_model
 from millsight import app
 from trainer.bench import cli
 from trainer.bench.inputs import make_inputs

@@ -12,7 +12,7 @@ import pytest
 
 import trainer.lab.grid
 from config.errors import UserError
-from device.locks import try_lock
+from device.system.locks import try_lock
 from trainer.lab import beyond, experiments, reports
 from trainer.lab.arms import Arm
 from trainer.lab.cache import arm_file, load_arm, save_arm

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.errors import UserError
-from device.selection import pool_top_k
+from device.judging.selection import pool_top_k
 from tests.trainer.lab.conftest import any_candidates, random_candidates
 from trainer.lab.candidates import Candidates
 from trainer.lab.strategies import StreamQuery, make_strategy

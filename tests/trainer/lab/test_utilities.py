@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from skactiveml.pool import uncertainty_scores
 
-from device.kls import Baselines, fit_baselines
+from device.judging.kls import Baselines, fit_baselines
 from tests.trainer.lab.conftest import any_candidates, log_softmax, random_candidates
 from trainer.lab.candidates import Candidates, Judged
 from trainer.lab.utilities import UTILITIES, reverse_divergence

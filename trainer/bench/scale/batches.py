@@ -21,7 +21,7 @@ from device.exchange.batch import (
     insert_statement,
 )
 from device.exchange.folder import FolderPlace
-from device.patches import Patches, patch_id
+from device.judging.patches import Patches, patch_id
 
 WHOLE = Region(x=0, y=0, width=PATCH_SIZE, height=PATCH_SIZE)
 BEGAN_NS = 1_800_000_000_000_000_000

@@ -7,7 +7,7 @@ import pytest
 
 from config.settings import Recipe
 from device.bench.scale.patches import QUICK, SIZES, frame_of, one_frame
-from device.patches import Cutter
+from device.judging.patches import Cutter
 from trainer.bench.inputs import make_inputs
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings
-from device.answers import labelled_patches
 from device.exchange.folder import FolderPlace
-from device.store import open_store
+from device.store.answers import labelled_patches
+from device.store.database import open_store
 from trainer.bench.scale.batches import pictures, push_batch, site
 from trainer.bench.scale.labels import steps_of
 from trainer.keys import make_keys

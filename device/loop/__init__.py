@@ -1,0 +1,1 @@
+"""The inspection loop, and what it does beside judging: parts, recipes, questions kept."""

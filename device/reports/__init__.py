@@ -1,0 +1,1 @@
+"""Figures for people: shifts, lots, how often the model is right."""

@@ -1,0 +1,1 @@
+"""The box beneath: its clock, disk, memory, locks and systemd."""

@@ -1,0 +1,1 @@
+"""The store kept small, whole and copied; mended where it is not."""

@@ -1,0 +1,1 @@
+"""How the device is, for whoever looks from outside."""
