@@ -24,7 +24,7 @@ app.command("trainer.cli:app", name="trainer", help="Train models from labelled 
 app.command("export.cli:app", name="export", help="Look into model files.")
 app.command("camera.cli:app", name="camera", help="See what the camera sees.")
 app.command("trainer.bench.cli:app", name="bench", help="Measure speed, memory and growth.")
-app.command("trainer.demo:demo", name="demo", help="Live a compressed life on this machine.")
+app.command("trainer.demo.life:demo", name="demo", help="Live a compressed life on this machine.")
 
 
 def main() -> None:

@@ -51,8 +51,8 @@ def train(
     from device.models.models_in_use import in_force  # noqa: PLC0415
     from device.store.answers import labelled_patches  # noqa: PLC0415
     from device.store.database import open_store  # noqa: PLC0415
-    from trainer.progress import training_bar  # noqa: PLC0415
-    from trainer.retrain import labelled_folder, retrain  # noqa: PLC0415
+    from trainer.learning.progress import training_bar  # noqa: PLC0415
+    from trainer.learning.retrain import labelled_folder, retrain  # noqa: PLC0415
 
     under = load_recipes(load_settings(config)).under(recipe)
     settings = under.settings

@@ -30,7 +30,7 @@ def init(config: Config = None, *, offline: Path, spare: Path | None = None) -> 
     spare
         Folder for a second pair of them, on another stick: either pair is enough.
     """
-    from trainer.keys import key_folder, make_keys  # noqa: PLC0415
+    from trainer.publishing.keys import key_folder, make_keys  # noqa: PLC0415
 
     settings = load_settings(config)
     pinned = make_keys(settings, offline, spare)
@@ -65,7 +65,7 @@ def rotate(
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     """
-    from trainer.keys import replace_keys  # noqa: PLC0415
+    from trainer.publishing.keys import replace_keys  # noqa: PLC0415
 
     chosen = list(roles) or ["snapshot", "timestamp", "models"]
     done = replace_keys(
@@ -85,7 +85,7 @@ def renew(config: Config = None, *, offline: Path) -> None:
     offline
         Folder of the offline keys.
     """
-    from trainer.keys import replace_keys  # noqa: PLC0415
+    from trainer.publishing.keys import replace_keys  # noqa: PLC0415
 
     replace_keys(load_settings(config), [], offline)
     show(config)
@@ -105,7 +105,7 @@ def restore(config: Config = None, *, offline: Path) -> None:
     offline
         Folder of the offline keys.
     """
-    from trainer.restore import restore_repository  # noqa: PLC0415
+    from trainer.publishing.restore import restore_repository  # noqa: PLC0415
 
     count = restore_repository(load_settings(config), offline)
     print(f"{count} releases taken over; new keys: snapshot, timestamp, models")
@@ -120,7 +120,7 @@ def show(config: Annotated[Path | None, Parameter(name=["--config", "-c"])] = No
     config
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     """
-    from trainer.keys import role_states  # noqa: PLC0415
+    from trainer.publishing.keys import role_states  # noqa: PLC0415
 
     for state in role_states(load_settings(config)):
         keys, until = ", ".join(state.keys), f"{state.expires:%Y-%m-%d %H:%M}"

@@ -12,7 +12,7 @@ from config.load import load_settings
 from config.recipes import load_recipes, recipe_path
 
 if TYPE_CHECKING:
-    from trainer.night import Idle, Night
+    from trainer.night.night import Idle, Night
 
 
 def night(config: Config = None, *, recipe: RecipeName = None) -> None:
@@ -35,8 +35,8 @@ def night(config: Config = None, *, recipe: RecipeName = None) -> None:
     recipe
         Only the night of this recipe. Default: of all recipes.
     """
-    from trainer.night import run_nights  # noqa: PLC0415
-    from trainer.progress import training_bar  # noqa: PLC0415
+    from trainer.learning.progress import training_bar  # noqa: PLC0415
+    from trainer.night.night import run_nights  # noqa: PLC0415
 
     recipes = load_recipes(load_settings(config))
     chosen = recipes.each() if recipe is None else [recipes.under(recipe)]
@@ -59,8 +59,8 @@ def night(config: Config = None, *, recipe: RecipeName = None) -> None:
 
 def _told(done: "Night | Idle") -> list[str]:
     """What came of the night of a recipe, for people."""
-    from trainer.checks import count_kinds  # noqa: PLC0415
-    from trainer.night import Idle  # noqa: PLC0415
+    from trainer.labels.checks import count_kinds  # noqa: PLC0415
+    from trainer.night.night import Idle  # noqa: PLC0415
 
     if isinstance(done, Idle):
         return [f"nothing to do: {done.reason}"]
@@ -95,7 +95,7 @@ def merge(config: Config = None, *, as_json: Annotated[bool, Parameter("--json")
     as_json
         Print JSON instead of text.
     """
-    from trainer.merge import merge as merge_all  # noqa: PLC0415
+    from trainer.labels.merge import merge as merge_all  # noqa: PLC0415
 
     done = merge_all(load_settings(config))
     print(
@@ -118,9 +118,9 @@ def freeze(config: Config = None, *, recipe: RecipeName = None) -> None:
         The recipe. Default: that of the settings file.
     """
     from device.store.database import open_store  # noqa: PLC0415
-    from trainer.classes import classes_of_tonight  # noqa: PLC0415
-    from trainer.golden import freeze as take  # noqa: PLC0415
-    from trainer.nights import champion_of  # noqa: PLC0415
+    from trainer.labels.classes import classes_of_tonight  # noqa: PLC0415
+    from trainer.labels.golden import freeze as take  # noqa: PLC0415
+    from trainer.night.history import champion_of  # noqa: PLC0415
 
     settings = load_recipes(load_settings(config)).under(recipe).settings
     db = open_store(settings.trainer.data)
@@ -156,7 +156,7 @@ def golden(
         The recipe. Default: that of the settings file.
     """
     from device.store.database import open_store  # noqa: PLC0415
-    from trainer.golden import write_golden  # noqa: PLC0415
+    from trainer.labels.golden import write_golden  # noqa: PLC0415
 
     under = load_recipes(load_settings(config)).under(recipe)
     settings = under.settings

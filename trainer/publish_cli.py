@@ -45,9 +45,9 @@ def publish(
     """
     from device.store.answers import labelled_patches  # noqa: PLC0415
     from device.store.database import open_store  # noqa: PLC0415
-    from trainer.golden import golden_set  # noqa: PLC0415
-    from trainer.publish import publish as release_model  # noqa: PLC0415
-    from trainer.publish import record_champion  # noqa: PLC0415
+    from trainer.labels.golden import golden_set  # noqa: PLC0415
+    from trainer.publishing.publish import publish as release_model  # noqa: PLC0415
+    from trainer.publishing.publish import record_champion  # noqa: PLC0415
 
     settings = _under(config, recipe)
     limits = settings.trainer.publish
@@ -106,8 +106,8 @@ def rollout(
     device
         A device that gets it whatever the share; give it again for another. Default: as it is.
     """
-    from trainer.publish import releases as published  # noqa: PLC0415
-    from trainer.publish import set_roll_out  # noqa: PLC0415
+    from trainer.publishing.publish import releases as published  # noqa: PLC0415
+    from trainer.publishing.publish import set_roll_out  # noqa: PLC0415
 
     settings = _under(config, recipe)
     found = [r for r in published(settings) if r.model.startswith(model)]
@@ -136,7 +136,7 @@ def withdraw(model: str, config: Config = None, *, reason: str, recipe: RecipeNa
     recipe
         The recipe. Default: that of the settings file.
     """
-    from trainer.publish import withdraw as take_back  # noqa: PLC0415
+    from trainer.publishing.publish import withdraw as take_back  # noqa: PLC0415
 
     if not reason.strip():
         raise UserError("--reason: empty; say why")
@@ -156,7 +156,7 @@ def refresh(config: Config = None, *, again: bool = False) -> None:
     again
         Upload also what seems to be there.
     """
-    from trainer.publish import refresh as renew  # noqa: PLC0415
+    from trainer.publishing.publish import refresh as renew  # noqa: PLC0415
 
     for warning in renew(load_settings(config), again=again):
         print(f"warning: {warning}")
@@ -173,7 +173,7 @@ def releases(config: Config = None, *, recipe: RecipeName = None) -> None:
     recipe
         The recipe. Default: that of the settings file.
     """
-    from trainer.publish import releases as published  # noqa: PLC0415
+    from trainer.publishing.publish import releases as published  # noqa: PLC0415
 
     for release in published(_under(config, recipe)):
         state = "" if release.withdrawn is None else f"; withdrawn: {release.withdrawn}"

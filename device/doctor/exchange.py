@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from config.errors import UserError
 from device.doctor.finding import Box, Finding
-from device.exchange.place import open_place
+from device.exchange.opening import open_place
 from device.exchange.trust import root_path
 
 

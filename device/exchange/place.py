@@ -6,14 +6,10 @@ or deleting, which stores do not agree on.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 from config.errors import UserError
-from config.settings import Exchange
 
 NAME = re.compile(r"[\w+-][\w .+-]*(/[\w+-][\w .+-]*)*")
 """Names of objects: parts between slashes, none of which begins with a dot or a blank."""
@@ -78,36 +74,6 @@ class Place(Protocol):
 
     def close(self) -> None:
         """Let go of the connection."""
-
-
-@contextmanager
-def open_place(exchange: Exchange) -> Iterator[Place]:
-    """The exchange of the settings; `exchange.url` is absolute, as `load_settings` gives it.
-
-    Raises:
-        Unreachable: it does not answer (SFTP; the others tell with their first operation).
-        UserError: its address, key or credentials cannot be used.
-    """
-    place = _connect(exchange)
-    try:
-        yield place
-    finally:
-        place.close()
-
-
-def _connect(exchange: Exchange) -> Place:
-    scheme = urlsplit(exchange.url).scheme
-    if scheme == "s3":
-        from device.exchange.s3 import S3Place  # noqa: PLC0415 - 15 MB that a folder does not need
-
-        return S3Place(exchange)
-    if scheme == "sftp":
-        from device.exchange.sftp import SftpPlace  # noqa: PLC0415
-
-        return SftpPlace(exchange)
-    from device.exchange.folder import FolderPlace  # noqa: PLC0415
-
-    return FolderPlace(Path(exchange.url.removeprefix("file://")))
 
 
 def check_name(name: str) -> str:

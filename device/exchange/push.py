@@ -27,7 +27,8 @@ from device.exchange.batch import (
     file_digest,
 )
 from device.exchange.collect import Collected, Marks, collect, marks, set_marks
-from device.exchange.place import Missing, Place, TooLarge, open_place
+from device.exchange.opening import open_place
+from device.exchange.place import Missing, Place, TooLarge
 from device.store.database import exclusive, open_store
 from device.store.second_look import Doubt, add_doubts
 from device.store.trail import add_event

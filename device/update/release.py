@@ -1,7 +1,7 @@
 """What the trainer publishes: the releases of a channel, and the companion of a model.
 
 A channel is the models of one recipe. Its list of releases and its files are signed by the
-channel's own key (The Update Framework; `trainer.repository`).
+channel's own key (The Update Framework; `trainer.publishing.repository`).
 
     <recipe>/channel.json              Channel: every release, and which devices it is for
     <recipe>/<model>.onnx              the model

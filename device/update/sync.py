@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from config.errors import UserError
 from config.recipes import load_recipes
 from config.settings import Settings
-from device.exchange.place import Unreachable, open_place
+from device.exchange.opening import open_place
+from device.exchange.place import Unreachable
 from device.exchange.push import push
 from device.exchange.trust import root_path
 from device.store.database import open_store

@@ -16,7 +16,7 @@ from config.settings import Asking, Camera, Device, Exchange, FolderSource, Reci
 from device.judging.kls import fit_baselines
 from device.judging.model import FORMAT, ModelMetadata
 from export.export import export_model
-from trainer.networks import GlobalPoolingNet, predict_log_probabilities, weights_of
+from trainer.learning.networks import GlobalPoolingNet, predict_log_probabilities, weights_of
 
 
 @pytest.fixture(scope="session")

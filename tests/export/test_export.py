@@ -9,7 +9,7 @@ import torch
 from config.errors import UserError
 from export.export import compare, export_model
 from tests.device.conftest import metadata
-from trainer.networks import GlobalPoolingNet, predict_log_probabilities, weights_of
+from trainer.learning.networks import GlobalPoolingNet, predict_log_probabilities, weights_of
 
 
 def setup(classes: int = 4) -> tuple[GlobalPoolingNet, np.ndarray, np.ndarray]:

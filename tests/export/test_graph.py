@@ -12,7 +12,7 @@ import torch
 from device.judging.model import load_model, load_model_bytes
 from export.graph import build_onnx
 from tests.device.conftest import metadata
-from trainer.networks import GlobalPoolingNet, weights_of
+from trainer.learning.networks import GlobalPoolingNet, weights_of
 
 Kind = Literal["gapc", "gmpc"]
 

@@ -29,7 +29,7 @@ from config.settings import (
 from systemd.bundle import EXTRAS, write_bundle
 from tests.systemd.booted import Booted, booted, make_root
 from tests.systemd.sources import ROOT, source_tree
-from tests.trainer.night_site import FREE
+from tests.trainer.night.night_site import FREE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 DATA = Path("/var/lib/millsight")

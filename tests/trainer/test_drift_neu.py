@@ -22,8 +22,8 @@ from device.judging.kls import (
     score_bins,
 )
 from device.judging.patches import to_patch
-from trainer.networks import Network, predict_log_probabilities
-from trainer.training import Training, train
+from trainer.learning.networks import Network, predict_log_probabilities
+from trainer.learning.training import Training, train
 
 BLOCK = 200
 CLASS = "new surface"

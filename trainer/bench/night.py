@@ -23,8 +23,8 @@ from trainer.bench.training_step import threads
 from trainer.lab.learners import judge
 from trainer.lab.protocol import LabData, lab_data
 from trainer.lab.speed import GOAL, Course, our_training, plain_training, run_both
-from trainer.networks import Network
-from trainer.training import Training, keep_large_buffers
+from trainer.learning.networks import Network
+from trainer.learning.training import Training, keep_large_buffers
 
 LABELS, TESTED = 1000, 400
 QUICK_LABELS, QUICK_TESTED = 120, 40

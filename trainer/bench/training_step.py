@@ -1,10 +1,10 @@
-"""One training step, against what the cores can multiply and add in single precision at their best.
+"""One training step, against what the cores can multiply and add in single precision at best.
 
-Timed: a step of `trainer.training.optimise`, which is what a night runs: 32 views, forward,
-backward, both optimisers, the running average. Yardstick: `device.bench.network.peak` times the
-cores. The ratio is the share of that peak which 211.6 MFLOP an image make: forward, and twice as
-much backward. On a CPU that multiplies bfloat16 natively a step does so, and may pass 1; what the
-same step reaches in single precision stands in a row of its own.
+Timed: a step of `trainer.learning.training.optimise`, which is what a night runs: 32 views,
+forward, backward, both optimisers, the running average. Yardstick: `device.bench.network.peak`
+times the cores. The ratio is the share of that peak which 211.6 MFLOP an image make: forward, and
+twice as much backward. On a CPU that multiplies bfloat16 natively a step does so, and may pass 1;
+what the same step reaches in single precision stands in a row of its own.
 
 With one core by processor time, which other work on the machine spoils least; with all cores by
 the clock, for threads that wait burn processor time too. All cores only where they are idle tell
@@ -21,8 +21,8 @@ import torch
 
 from device.bench.network import FLOP, peak
 from device.bench.row import NO_AIM, Inputs, Row, affinity, cores, pairs, row_of
-from trainer.networks import make_network
-from trainer.training import Training, has_bfloat16, keep_large_buffers, optimise
+from trainer.learning.networks import make_network
+from trainer.learning.training import Training, has_bfloat16, keep_large_buffers, optimise
 
 STEP_FLOP = 3 * FLOP
 """Of one image: 211.6 MFLOP. That the first convolution needs no gradient of its input is not

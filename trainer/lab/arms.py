@@ -13,8 +13,8 @@ from trainer.lab.guard import Guard, GuardedLearner
 from trainer.lab.handmade import HandmadeLearner
 from trainer.lab.learners import CLASSIFIERS, BestLearner, Learner, PaperLearner, PaperRecipe
 from trainer.lab.protocol import STEP_SHARE, LabData, Splits
-from trainer.memory import Memory
-from trainer.training import Training
+from trainer.learning.memory import Memory
+from trainer.learning.training import Training
 
 Recipe = Literal["paper", "best", "consistency", "guarded", "handmade"]
 Schedule = Literal["paper", "half", "all", "best", "few", "scarce", "lopsided", "starved", "wrong"]

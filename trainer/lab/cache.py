@@ -14,7 +14,7 @@ import torch
 from config.errors import UserError
 from trainer.lab.arms import SHARES, Arm
 from trainer.lab.protocol import LabData
-from trainer.training import has_bfloat16
+from trainer.learning.training import has_bfloat16
 
 
 def arm_file(folder: Path, data: LabData, arm: Arm, seed: int) -> Path:

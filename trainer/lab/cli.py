@@ -55,7 +55,7 @@ def experiment(
     from trainer.lab.grid import run_grid  # noqa: PLC0415
     from trainer.lab.protocol import load_folder  # noqa: PLC0415
     from trainer.lab.written import run_maps, run_overlap, run_races, write_report  # noqa: PLC0415
-    from trainer.progress import training_bar  # noqa: PLC0415
+    from trainer.learning.progress import training_bar  # noqa: PLC0415
 
     numbers = parse_seeds(seeds)
     if json_file is not None and not json_file.resolve().parent.is_dir():

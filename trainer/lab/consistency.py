@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from device.judging.patches import Patches
-from trainer.augmentation import augment
 from trainer.lab.learners import BestLearner, Fitted, Lesson, OnStep
-from trainer.networks import Network
-from trainer.training import Training, copy_average, has_bfloat16
+from trainer.learning.augmentation import augment
+from trainer.learning.networks import Network
+from trainer.learning.training import Training, copy_average, has_bfloat16
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from trainer.lab.milling import VARIANTS
 from trainer.lab.protocol import LabData
 from trainer.lab.results import Job, Results, Run
 from trainer.lab.runner import OnArm, run_arm
-from trainer.memory import Memory
+from trainer.learning.memory import Memory
 
 TRAININGS = "trainings"
 """Folder of finished trainings from scratch, which arms have in common and with which an arm that

@@ -15,7 +15,7 @@ from device.judging.kls import predicted_classes
 from trainer.lab.candidates import Judged
 from trainer.lab.consistency import ConsistencyLearner
 from trainer.lab.learners import BestLearner, Fitted, Lesson, OnStep
-from trainer.networks import Network
+from trainer.learning.networks import Network
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from torch import nn
 
 from device.judging.kls import Floats
 from device.judging.patches import Patches
-from trainer.augmentation import augment
 from trainer.lab.candidates import Judged
-from trainer.memory import Memory, run_key
-from trainer.networks import Kind, Network, make_network
-from trainer.training import (
+from trainer.learning.augmentation import augment
+from trainer.learning.memory import Memory, run_key
+from trainer.learning.networks import Kind, Network, make_network
+from trainer.learning.training import (
     AlsoLoss,
     Progress,
     Trained,

@@ -11,7 +11,7 @@ from trainer.lab.figures import heat_maps
 from trainer.lab.learners import BestLearner, OnStep
 from trainer.lab.protocol import LabData, make_splits
 from trainer.lab.strategies import make_strategy
-from trainer.networks import GlobalPoolingNet
+from trainer.learning.networks import GlobalPoolingNet
 
 SHARES = (0.03, 0.06)
 """Labelled share of all images at each training."""

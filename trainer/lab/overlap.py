@@ -26,11 +26,11 @@ from camera.milled_steel import (
 from config.settings import PATCH_SIZE
 from device.judging.levelling import CONTRAST, GREY, level
 from device.judging.model import STANDARDISE_EPSILON
-from trainer import networks
 from trainer.lab.learners import OnStep
 from trainer.lab.protocol import LabData, make_splits
-from trainer.networks import GlobalPoolingNet
-from trainer.training import Progress, Training, copy_average, keep_large_buffers, optimise
+from trainer.learning import networks
+from trainer.learning.networks import GlobalPoolingNet
+from trainer.learning.training import Progress, Training, copy_average, keep_large_buffers, optimise
 
 STEP = 96
 """Pixels between patches: 52 % overlap. A multiple of 32, so that all patches share pooled maps."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from device.judging.kls import Ints
 from device.judging.patches import Patches
-from trainer.dataset import class_folders, split
+from trainer.learning.dataset import class_folders, split
 
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.2

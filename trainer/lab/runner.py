@@ -20,9 +20,9 @@ from trainer.lab.learners import Learner, PaperLearner, in_eight_orientations, j
 from trainer.lab.metrics import evaluate
 from trainer.lab.protocol import STEP_SHARE, LabData, Splits, make_splits
 from trainer.lab.strategies import make_strategy
-from trainer.memory import Memory
-from trainer.networks import Network
-from trainer.training import Progress
+from trainer.learning.memory import Memory
+from trainer.learning.networks import Network
+from trainer.learning.training import Progress
 
 SECOND_LOOK_SHARE = 0.2
 """Share of the test images, the least confident, that the second look judges again."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from device.judging.patches import Patches
 from trainer.lab.learners import CLASSIFIERS, OnStep, PaperRecipe, judge, new_network
 from trainer.lab.protocol import LabData, make_splits
-from trainer.networks import Network, make_network
-from trainer.training import Progress, Training, copy_average, keep_large_buffers, optimise
+from trainer.learning.networks import Network, make_network
+from trainer.learning.training import Progress, Training, copy_average, keep_large_buffers, optimise
 
 GOAL = 0.978
 """Accuracy on the test images that both race to: the paper's at 44 %."""

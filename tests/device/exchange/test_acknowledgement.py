@@ -16,8 +16,8 @@ from device.exchange.push import push
 from device.store.database import open_store
 from device.update.sync import models_lines
 from tests.filled import answer, device_settings, fill
-from trainer.keys import make_keys, replace_keys, signers
-from trainer.merge import merge
+from trainer.labels.merge import merge
+from trainer.publishing.keys import make_keys, replace_keys, signers
 
 SAID = Acknowledgement(
     format=1, device="box", merged=["a"], refused=[Refusal(name="b", reason="c")], written_ns=5

@@ -14,7 +14,8 @@ import pytest
 
 from config.errors import UserError
 from config.settings import Exchange
-from device.exchange.place import Missing, Place, TooLarge, Unreachable, check_name, open_place
+from device.exchange.opening import open_place
+from device.exchange.place import Missing, Place, TooLarge, Unreachable, check_name
 from device.exchange.s3 import S3Place
 from tests.servers import SECRET, S3Server, Server, SftpServer, free_port, running, write_secret
 

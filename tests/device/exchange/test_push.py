@@ -25,7 +25,7 @@ from device.store.database import STORE_FILE, open_store
 from device.store.trail import add_event, record_settings
 from device.system.locks import one_at_a_time
 from tests.filled import answer, config_file, device_settings, fill, rows
-from trainer.merge import merge
+from trainer.labels.merge import merge
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from device.store.pictures import decode_png
 from export.graph import build_onnx
 from tests.device.conftest import MakeModel, metadata
 from tests.device.loop.test_loop import Listed, change
-from trainer.networks import GlobalPoolingNet, weights_of
+from trainer.learning.networks import GlobalPoolingNet, weights_of
 
 OVERLAP: dict[str, Any] = {"regions": "grid", "grid_overlap_px": 104, "shared_maps": True}
 

@@ -21,7 +21,7 @@ from device.watching.status import device_status, status_lines
 from export.graph import build_onnx
 from export.int8 import build_int8, grouped, measure_ranges
 from tests.device.conftest import MakeModel, metadata
-from trainer.networks import GlobalPoolingNet, weights_of
+from trainer.learning.networks import GlobalPoolingNet, weights_of
 
 Plates = NDArray[np.uint8]
 

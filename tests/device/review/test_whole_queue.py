@@ -26,7 +26,7 @@ from tests.device.review.glass import (
     shown,
     tap,
 )
-from trainer.retrain import retrain
+from trainer.learning.retrain import retrain
 
 
 @pytest.fixture(scope="module")

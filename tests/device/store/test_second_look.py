@@ -21,8 +21,8 @@ from device.store.answers import add_answer, is_labelled, waiting
 from device.store.database import open_store
 from device.store.second_look import Doubt, add_doubts, is_doubted
 from tests.device.conftest import MakeModel, metadata, wider_model
-from tests.trainer.night_site import plates as make_plates
-from tests.trainer.night_site import store
+from tests.trainer.night.night_site import plates as make_plates
+from tests.trainer.night.night_site import store
 
 PAGE = "page-0001"
 

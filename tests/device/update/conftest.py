@@ -31,9 +31,9 @@ from device.update.release import (
     model_target,
 )
 from tests.device.conftest import model_file
-from trainer.keys import make_keys, repository_folder, signers
-from trainer.publish import publish, releases
-from trainer.repository import commit, load_repository, publish_to, set_target
+from trainer.publishing.keys import make_keys, repository_folder, signers
+from trainer.publishing.publish import publish, releases
+from trainer.publishing.repository import commit, load_repository, publish_to, set_target
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +122,7 @@ class Site:
             repository.new_files[name] = written
         publishing = self.settings.trainer.publish.model_copy(update=limits)
         commit(repository, {role_of(recipe)}, signers(self.settings), publishing)
-        from device.exchange.place import open_place  # noqa: PLC0415
+        from device.exchange.opening import open_place  # noqa: PLC0415
 
         with open_place(self.settings.exchange) as place:
             publish_to(place, repository)

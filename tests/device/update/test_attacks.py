@@ -20,7 +20,7 @@ from tuf.api.metadata import Metadata, Timestamp
 import device.update.client
 from device.update.release import Companion, channel_path
 from tests.device.update.conftest import Site
-from trainer.publish import refresh
+from trainer.publishing.publish import refresh
 
 
 @pytest.fixture
@@ -168,8 +168,8 @@ def test_the_metadata_of_another_repository(
     running: Site, three_models: list[Path], tmp_path: Path
 ) -> None:
     """Somebody with keys of his own and everything signed well, but by them."""
-    from trainer.keys import make_keys  # noqa: PLC0415
-    from trainer.publish import publish  # noqa: PLC0415
+    from trainer.publishing.keys import make_keys  # noqa: PLC0415
+    from trainer.publishing.publish import publish  # noqa: PLC0415
 
     theirs = running.settings.model_copy(
         update={

@@ -25,7 +25,7 @@ PUBLISH = """
 import sys, numpy as np
 from pathlib import Path
 from config.load import load_settings
-from trainer.publish import publish
+from trainer.publishing.publish import publish
 import device.exchange.folder
 settings = load_settings(Path(sys.argv[1]))
 patches = np.load(sys.argv[3])

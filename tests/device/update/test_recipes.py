@@ -15,9 +15,9 @@ from device.store.database import open_store
 from device.update.memory import last_refusal, last_taken
 from device.update.probation import Judging, note_judged, running_probations, watch
 from tests.device.update.conftest import Site
-from trainer.keys import make_keys, replace_keys, role_states
-from trainer.publish import publish, set_roll_out
-from trainer.publish import releases as published
+from trainer.publishing.keys import make_keys, replace_keys, role_states
+from trainer.publishing.publish import publish, set_roll_out
+from trainer.publishing.publish import releases as published
 
 RING = """[recipe]
 index = 1

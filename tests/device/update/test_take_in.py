@@ -24,8 +24,8 @@ from device.update.take_in import take_in
 from tests.device.conftest import model_file
 from tests.device.update.conftest import Site
 from tests.servers import S3Server, running
-from trainer.keys import make_keys
-from trainer.publish import publish, refresh, set_roll_out, withdraw
+from trainer.publishing.keys import make_keys
+from trainer.publishing.publish import publish, refresh, set_roll_out, withdraw
 
 
 def identity(file: Path) -> str:
@@ -265,7 +265,7 @@ def test_the_other_recipes_channel_is_its_own(site: Site, three_models: list[Pat
     config.write_text(to_toml(other))
     site.publish(three_models[0])
     from config.errors import UserError  # noqa: PLC0415
-    from trainer.keys import replace_keys  # noqa: PLC0415
+    from trainer.publishing.keys import replace_keys  # noqa: PLC0415
 
     with pytest.raises(UserError, match="has no channel yet"):
         publish(load_settings(config), three_models[1], site.plates[:4])
@@ -317,7 +317,7 @@ def test_the_whole_way_over_s3(site: Site, three_models: list[Path], tmp_path: P
         make_keys(settings, tmp_path / "s3 stick")
         pin_root(settings, (tmp_path / "s3 stick" / "root.json").read_bytes())
         db = open_store(settings.device.data)
-        from device.exchange.place import open_place  # noqa: PLC0415
+        from device.exchange.opening import open_place  # noqa: PLC0415
 
         for file in three_models[:2]:
             publish(settings, file, site.plates[:4])

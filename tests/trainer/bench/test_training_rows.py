@@ -11,7 +11,7 @@ from device.bench.row import Inputs
 from trainer.bench import night, training_step
 from trainer.bench.inputs import make_inputs
 from trainer.lab import speed
-from trainer.training import optimise
+from trainer.learning.training import optimise
 
 
 @pytest.fixture(scope="module")

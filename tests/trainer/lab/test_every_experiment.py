@@ -15,7 +15,7 @@ from trainer.lab.grid import run_grid
 from trainer.lab.learners import PaperRecipe
 from trainer.lab.protocol import LabData, lab_data
 from trainer.lab.written import write_report
-from trainer.training import Training
+from trainer.learning.training import Training
 
 QUICK = {"table2", "table5", "fig8", "fig12", "stopping"}
 """Those with few arms; the rest is slow, for there are many."""

@@ -27,8 +27,8 @@ from trainer.lab.speed import race
 from trainer.lab.stopping import RULES, apply
 from trainer.lab.tables import Cell, Table
 from trainer.lab.written import footer
-from trainer.memory import Memory
-from trainer.training import Progress, Training
+from trainer.learning.memory import Memory
+from trainer.learning.training import Progress, Training
 
 ROOT = Path(__file__).parents[3]
 SHORT = Training(fewest_steps=2, most_steps=2, batch=4)

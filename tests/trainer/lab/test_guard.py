@@ -11,7 +11,7 @@ from trainer.lab.consistency import Consistency
 from trainer.lab.guard import Guard, GuardedLearner, Parting, parting
 from trainer.lab.learners import BestLearner, Lesson
 from trainer.lab.protocol import LabData
-from trainer.training import Training
+from trainer.learning.training import Training
 
 SHORT = Training(fewest_steps=6, most_steps=6, batch=8)
 EAGER = Consistency(confidence=0.5, batch=4)

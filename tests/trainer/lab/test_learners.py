@@ -18,7 +18,7 @@ from trainer.lab.learners import (
     in_eight_orientations,
 )
 from trainer.lab.protocol import LabData
-from trainer.training import Progress, Training
+from trainer.learning.training import Progress, Training
 
 NONE = np.empty((0, 200, 200), np.uint8)
 SHORT = Training(fewest_steps=6, most_steps=6)

@@ -1,8 +1,8 @@
 """Devices per trainer: merging the night's batches of all of them, 50 answers each.
 
-Timed: `trainer.merge.merge` into a new store, over an exchange that is a folder, and merging once
-more, when nothing is new: by the processor time of this process. What it waits for the disk is left
-out, for it depends on the disk; it grows with the batches, one transaction each.
+Timed: `trainer.labels.merge.merge` into a new store, over an exchange that is a folder, and merging
+once more, when nothing is new: by the processor time of this process. What it waits for the disk is
+left out, for it depends on the disk; it grows with the batches, one transaction each.
 """
 
 import shutil
@@ -13,8 +13,8 @@ from device.bench.growth import Growth, growth_of, repeated
 from device.bench.row import Inputs
 from device.exchange.folder import FolderPlace
 from trainer.bench.scale.batches import Picture, pictures, push_batch, site
-from trainer.keys import make_keys
-from trainer.merge import merge
+from trainer.labels.merge import merge
+from trainer.publishing.keys import make_keys
 
 SIZES = (10, 30, 100, 300, 1000)
 QUICK = (2, 4, 8)

@@ -1,9 +1,9 @@
 """Labels per night: a night from the merge to its report, while the labels become more.
 
-Timed: `trainer.night.run_night` on the labels of one device, every stage of it, by the processor
-time of this process, but for its trainings, which are two steps long here. To it are added the
-steps that the appliance would train for so many labels, all folds counted, times the processor time
-of a step: so that a night of 2,000 labels need not be waited for.
+Timed: `trainer.night.night.run_night` on the labels of one device, every stage of it, by the
+processor time of this process, but for its trainings, which are two steps long here. To it are
+added the steps that the appliance would train for so many labels, all folds counted, times the
+processor time of a step: so that a night of 2,000 labels need not be waited for.
 """
 
 import shutil
@@ -20,10 +20,10 @@ from device.bench.row import Inputs
 from device.exchange.folder import FolderPlace
 from trainer.bench.scale.batches import Picture, pictures, push_batch, site
 from trainer.bench.training_step import threads
-from trainer.keys import make_keys
-from trainer.networks import make_network
-from trainer.night import Night, run_night
-from trainer.training import Training, keep_large_buffers, optimise
+from trainer.learning.networks import make_network
+from trainer.learning.training import Training, keep_large_buffers, optimise
+from trainer.night.night import Night, run_night
+from trainer.publishing.keys import make_keys
 
 SIZES = (125, 250, 500, 1000, 2000)
 QUICK = (16, 32, 64)

@@ -10,9 +10,9 @@ from device.store.answers import labelled_patches
 from device.store.database import open_store
 from trainer.bench.scale.batches import pictures, push_batch, site
 from trainer.bench.scale.labels import steps_of
-from trainer.keys import make_keys
-from trainer.merge import merge
-from trainer.training import Training
+from trainer.labels.merge import merge
+from trainer.learning.training import Training
+from trainer.publishing.keys import make_keys
 
 
 def test_every_answer_of_every_device_comes_through(tmp_path: Path) -> None:

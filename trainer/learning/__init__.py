@@ -1,0 +1,1 @@
+"""From labelled patches to a model: networks, the training run, calibration, thresholds."""

@@ -1,0 +1,1 @@
+"""Models on their way to the devices: keys, the signed repository, releases."""
