@@ -18,9 +18,10 @@ FAULTS = (
     "incomplete",
     "size",
     "no-light",
+    "no-recipe",
 )
-"""Every fault a frame can have. `size` comes from the recipe, `incomplete` and `no-light` from the
-camera, the others from `QualityGate`."""
+"""Every fault a frame can have. `size` comes from the recipe, `no-recipe` from its file,
+`incomplete` and `no-light` from the camera, the others from `QualityGate`."""
 
 
 ENOUGH_ROWS = 256

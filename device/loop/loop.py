@@ -268,6 +268,8 @@ class InspectionLoop:
         self._said = ""
         if self._parts is not None:
             self._parts.follow()
+        if self._book.missing is not None:
+            return
         now = self._book.now
         if self._parts is None and now.settings.camera != self._camera:
             self._camera = now.settings.camera  # of another recipe, or of a file that was edited
@@ -287,15 +289,18 @@ class InspectionLoop:
             if (block := one.watch.ended(now)) is not None:
                 self._keeper.put(block)
 
-    def _recipe_of(self, captured: Captured) -> Loaded:
-        """The recipe that a frame is judged by."""
-        found = None
-        if self._parts is not None:
-            found = self._parts.recipe_of(captured)
-        return found or self._book.now
+    def _recipe_of(self, captured: Captured) -> Loaded | None:
+        """The recipe that a frame is judged by; None: it is not there, or has a mistake."""
+        if self._parts is not None and captured.claim is not None:
+            return self._parts.recipe_of(captured)
+        return self._book.now if self._book.missing is None else None
 
-    def _inspect(self, batch: list[Captured], one: Loaded) -> None:
+    def _inspect(self, batch: list[Captured], one: Loaded | None) -> None:
         """Judge the frames that wait by a recipe, scoring all their patches together."""
+        if one is None:
+            for captured in batch:
+                self._conclude(captured, self._book.now, "no-recipe", None)
+            return
         cuts = [one.cutter.cut(c.frame.image) if c.fault is None else None for c in batch]
         good = [patch for cut in cuts if cut is not None for patch in cut.patches]
         model, asker = one.model, one.asker

@@ -41,7 +41,7 @@ class Seen(NamedTuple):
 def answer_of(seen: Seen) -> Answer:
     """What one frame says of its part."""
     if seen.verdict == "fault":
-        code = Code.SIZE if seen.name == "size" else Code.PICTURE
+        code = {"size": Code.SIZE, "no-recipe": Code.NO_RECIPE}.get(seen.name, Code.PICTURE)
         return Answer("fault", name=seen.name, code=code)
     if not seen.judged:
         return Answer("fault", code=Code.NO_MODEL)

@@ -25,7 +25,7 @@ from device.store.editing import is_being_edited
 from device.store.parts import choose_recipe, record_recipe
 from tests.device.conftest import MakeModel
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CLASSES = 'classes = ["clean", "patch", "pitted_surface", "scratch"]\n'
 
 
@@ -351,6 +351,38 @@ def test_a_model_of_any_recipe_is_swapped_without_a_dropped_frame(
         "ring": {old} if changed == "" else {new},
     }
     assert sum(count for _, _, count in used) == 120
+    db.close()
+
+
+def test_no_frame_is_judged_by_another_recipe_while_the_chosen_one_has_a_mistake(
+    settings: Settings, make_model: MakeModel
+) -> None:
+    good = f'[recipe]\n{CLASSES}pass_classes = ["clean"]\n'
+    write(settings, "ring", good)
+    recipes = load_recipes(settings)
+    db = open_store(settings.device.data)
+    for one in recipes.each():
+        activate(db, make_model(), one.settings, "test", one.key)
+    choose_recipe(db, "ring", "anna")
+    seen: list[FrameResult] = []
+    said: list[Event] = []
+
+    def on_frame(result: FrameResult) -> None:
+        seen.append(result)
+        if len(seen) == 10:
+            write(settings, "ring", "[recipe\n")
+        if len(seen) == 80:
+            write(settings, "ring", good)
+        if (10 < len(seen) < 80) == (result.verdict is not None) and len(seen) > 10:
+            time.sleep(0.1)  # plates come slowly until it is taken up
+
+    InspectionLoop(settings, said.append, on_frame=on_frame).run()
+    assert all(one.verdict is not None for one in seen[:10])
+    assert (seen[79].verdict, seen[79].verdict_class) == (None, "no-recipe")
+    assert seen[-1].verdict is not None, "mended, it judges again"
+    assert [e.text for e in said if e.kind == "recipe"] == ["ring in force"]
+    counted = db.execute("SELECT DISTINCT recipe FROM counters WHERE verdict != 'fault'").fetchall()
+    assert counted == [("ring",)]
     db.close()
 
 

@@ -26,7 +26,7 @@ from device.store.database import open_store
 from device.store.parts import Part, Split, add_part
 from device.watching.status import device_status, status_lines
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 NOTHING = Split()

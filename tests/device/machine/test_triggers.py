@@ -130,6 +130,40 @@ def test_the_part_of_a_line_chooses_the_recipe_and_an_unknown_one_is_ng(
     port.unplug()
 
 
+def test_a_part_whose_recipe_breaks_between_its_pictures_is_ng(
+    site: Settings, make_model: MakeModel
+) -> None:
+    from config.recipes import load_recipes  # noqa: PLC0415
+    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.parts import choose_recipe  # noqa: PLC0415
+
+    site.device.recipes.mkdir(parents=True)
+    file = site.device.recipes / "ring.toml"
+    file.write_text("[recipe]\nframes_per_part = 300\n")
+    ring = load_recipes(site).named("ring")
+    assert ring is not None
+    use_model(site, make_model(thresholds=[1e9] * 4))
+    unsure = make_model(seed=1, name="ring.onnx", thresholds=[0.0] * 4)  # a defect is NG anyway
+    use_model(ring, unsure, "ring")
+    db = open_store(site.device.data)
+    choose_recipe(db, "ring", "anna")
+    folder = site.camera.folder.model_copy(update={"repeat": True, "rate_fps": 100})
+    camera = site.camera.model_copy(update={"folder": folder})
+    settings = with_machine(
+        site.model_copy(update={"camera": camera}), trigger="camera", deadline_s=60
+    )
+    with running(settings) as loop:
+        until(lambda: len(loop.frames) >= 20)
+        file.write_text("[recipe\n")
+        until(lambda: len(stored(settings)) >= 1)
+    first = stored(settings)[0]
+    assert (first.recipe, first.verdict, first.code) == ("ring", "fault", Code.NO_RECIPE)
+    assert {f.verdict for f in loop.frames[150:]} == {None}
+    judged = "SELECT DISTINCT recipe FROM counters WHERE verdict != 'fault'"
+    assert db.execute(judged).fetchall() == [("ring",)]
+    db.close()
+
+
 def test_with_a_plc_every_part_needs_its_line(
     site: Settings, make_model: MakeModel, tmp_path: Path
 ) -> None:
@@ -232,6 +266,7 @@ def test_a_picture_that_comes_late_is_ng_in_time_and_is_no_picture_of_the_next_p
         (Seen("unsure", "", -1, judged=False), "fault", Code.NO_MODEL),
         (Seen("fault", "frozen", -1, judged=True), "fault", Code.PICTURE),
         (Seen("fault", "size", -1, judged=True), "fault", Code.SIZE),
+        (Seen("fault", "no-recipe", -1, judged=True), "fault", Code.NO_RECIPE),
     ],
 )
 def test_what_a_frame_says_of_its_part(seen: Seen, verdict: str, code: Code) -> None:
