@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from camera.quality import FAULTS
 from config.errors import UserError
 from device.drift.detection import MIX, SCORE, UNUSUAL_SHARE, Moved
 from device.reports.estimate import Accuracy, Share
@@ -19,7 +20,7 @@ BUILT = {  # keys put together in the code, by what they are put together from
     r"why-(uncertain|audit|cold-start)",
     r"guess-[123]",
     r"word-(pass|fail|unsure|fault)",
-    r"fault-(dark|bright|empty|blurred|frozen|no-signal|no-light|incomplete|size)",
+    f"fault-({'|'.join(FAULTS)})",
     r"camera-(opening|ok|lost|ended)",
     r"machine-(ready|judging|answered|editing|blocked|silent)",
     r"tab-(live|questions|today|models|people)",
