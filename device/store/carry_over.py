@@ -42,9 +42,14 @@ def copy_tables(db: Database, salvaged: Path) -> None:
             _copy_table(db, table, numbered=not without_rowid)
 
 
-def _copy_table(db: Database, table: str, *, numbered: bool) -> None:
+def _columns(db: Database, table: str) -> list[str]:
+    """Those that both stores have: an earlier or later program may have made the other one."""
     known = {row[1] for row in db.execute(f"PRAGMA old.table_info({table})")}
-    columns = [row[1] for row in db.execute(f"PRAGMA main.table_info({table})") if row[1] in known]
+    return [row[1] for row in db.execute(f"PRAGMA main.table_info({table})") if row[1] in known]
+
+
+def _copy_table(db: Database, table: str, *, numbered: bool) -> None:
+    columns = _columns(db, table)
     primary = [
         row[1]
         for row in db.execute(f"PRAGMA main.table_info({table})")
@@ -139,17 +144,15 @@ def carry_over_answers(into: Path, other: Path) -> int:
                      "(SELECT patch_id FROM carried))"),
                     ("labels", "patch_id IN (SELECT patch_id FROM carried)"),
                 ):  # fmt: skip
-                    columns = ", ".join(
-                        row[1] for row in db.execute(f"PRAGMA old.table_info({table})")
-                    )
+                    columns = ", ".join(_columns(db, table))
+                    if not columns:  # a table of later programs
+                        continue
                     db.execute(
                         f"INSERT OR IGNORE INTO main.{table} ({columns}) "  # noqa: S608
                         f"SELECT {columns} FROM old.{table} WHERE {condition}"
                         + (" ORDER BY rowid" if table == "labels" else "")
                     )
-                columns = ", ".join(
-                    row[1] for row in db.execute("PRAGMA old.table_info(flags)") if row[1] != "id"
-                )
+                columns = ", ".join(name for name in _columns(db, "flags") if name != "id")
                 db.execute(
                     f"INSERT OR IGNORE INTO main.flags ({columns}) SELECT {columns} "  # noqa: S608
                     "FROM old.flags WHERE patch_id IN (SELECT patch_id FROM carried) ORDER BY id"

@@ -124,16 +124,15 @@ def restore(settings: Settings, copy: Path | None, who: str) -> str:
     if (wrong := verify_store(fresh)) is not None:
         raise UserError(f"{folder / STORE_FILE}: damaged ({wrong}); take another copy")
     with one_at_a_time(data / LOCK, "the store is being mended; wait until it is"):
+        open_store(fresh.parent).close()  # an earlier program's: it gets the tables of this one
         carried = carry_over_answers(fresh, data / STORE_FILE)
         db = open_store(fresh.parent)
         carried += put_back_answers(db, data, settings.device.name)
+        with exclusive(db):  # before it is in place: a power cut after that leaves nothing undone
+            number_anew(db)
+            add_action(db, who, "restored a copy", str(folder))
         db.close()
         aside = put_in_place(data, fresh, "before-restore")
-    db = open_store(data)
-    with exclusive(db):
-        number_anew(db)
-        add_action(db, who, "restored a copy", str(folder))
-    db.close()
     kept = f"; the store before is {aside.name}" if aside else ""
     return f"{folder.name} is in place, {carried} answers carried over{kept}"
 

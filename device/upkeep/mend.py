@@ -20,7 +20,7 @@ from device.models.activation import activate
 from device.models.models_in_use import in_force
 from device.store.answers_log import put_back_answers
 from device.store.carry_over import carry_over_answers, copy_tables, mend_references
-from device.store.database import STORE_FILE, open_store, set_state
+from device.store.database import STORE_FILE, exclusive, open_store, set_state
 from device.store.salvage import salvage
 from device.store.swap import LOCK, put_in_place, verify_store
 from device.store.trail import add_action, add_event
@@ -126,6 +126,8 @@ def _mend(settings: Settings, data: Path) -> Mended:
     try:
         carried += put_back_answers(db, data, settings.device.name)
         _revive_model(db, settings)
+        with exclusive(db):  # before it is in place: a power cut after that leaves nothing undone
+            number_anew(db)
         labels, patches = (
             db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
             for table in ("labels", "patches")
@@ -140,6 +142,8 @@ def _mend(settings: Settings, data: Path) -> Mended:
         db = open_store(work)
         put_back = put_back_answers(db, data, settings.device.name)
         _revive_model(db, settings)
+        with exclusive(db):
+            number_anew(db)
         db.close()
         mended = Mended(None, f"lost ({wrong})", put_back, put_back, 0)
     aside = put_in_place(data, work / STORE_FILE, "damaged")
@@ -155,7 +159,6 @@ def _tell(data: Path, mended: Mended) -> None:
         connection.execute("PRAGMA synchronous = FULL")
         db = Database(connection)
         with db.atomic():
-            number_anew(db)
             add_event(db, mended.event.kind, mended.event.text)
             add_action(db, "millsight", "mended the store", mended.event.text)
             set_state(db, "mended", {"wall_ns": stamp().wall_ns, "text": mended.event.text})

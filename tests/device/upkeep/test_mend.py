@@ -1,5 +1,7 @@
 """A damaged store is set aside, salvaged, and gone on with; copies are made and brought back."""
 
+import hashlib
+import json
 import random
 import shutil
 import sqlite3
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlite_utils import Database
 
 from camera.source import Event, Frame
 from config.errors import UserError
@@ -19,12 +22,13 @@ from device.models.models_in_use import in_force
 from device.store import answers_log
 from device.store import swap as swap_store
 from device.store.answers import CLASS, UNDONE, add_answer, add_label, is_labelled
-from device.store.carry_over import carry_over_answers
+from device.store.carry_over import carry_over_answers, copy_tables
 from device.store.database import STORE_FILE, exclusive, get_state, open_store, staying_the_store
+from device.store.schema import migrations
 from device.store.swap import LOCK, NOTE, finish_swap, is_mending, put_in_place
 from device.system.durable import flush_folder
 from device.system.locks import one_at_a_time
-from device.upkeep.backup import back_up, copies, restore
+from device.upkeep.backup import LIST, back_up, copies, restore
 from device.upkeep.mend import mend
 from device.upkeep.mend_model import is_whole
 from device.upkeep.retention import remove
@@ -319,6 +323,55 @@ def test_the_answer_that_counts_is_carried_over_although_the_copy_has_one_before
     assert is_labelled(db, patch)
     assert is_labelled(db, other)
     db.close()
+
+
+def copy_by_an_earlier_program(settings: Settings) -> None:
+    """A copy whose store has the tables of before pictures could go, plates and int8."""
+    db = open_store(settings.device.data)
+    folder = back_up(settings, db).folder
+    db.close()
+    file = (folder / STORE_FILE).rename(folder.parent / "now.db")
+    old = Database(folder / STORE_FILE)
+    migrations.apply(old, stop_before="m009_retention")
+    copy_tables(old, file)
+    old.conn.commit()
+    old.close()
+    file.unlink()
+    said = json.loads((folder / LIST).read_text())
+    said["sha256"][STORE_FILE] = hashlib.sha256((folder / STORE_FILE).read_bytes()).hexdigest()
+    (folder / LIST).write_text(json.dumps(said))
+
+
+def test_later_answers_are_carried_over_into_a_copy_by_an_earlier_program(
+    filled: Settings, tmp_path: Path
+) -> None:
+    settings = filled.model_copy(update={"backup": Backup(folder=tmp_path / "copies")})
+    copy_by_an_earlier_program(settings)
+    db = open_store(settings.device.data)
+    asked = db.execute(
+        "SELECT id FROM patches WHERE id NOT IN (SELECT patch_id FROM labels) LIMIT 4"
+    ).fetchall()
+    for (patch,) in asked:
+        add_label(db, patch, "patch", "ben")
+    before = answers(settings)
+    db.close()
+    (settings.device.data / answers_log.FILE).unlink()
+    assert "4 answers carried over" in restore(settings, None, "ben")
+    assert answers(settings) == before
+
+
+def test_answers_come_back_from_a_copy_by_an_earlier_program(
+    filled: Settings, tmp_path: Path
+) -> None:
+    settings = filled.model_copy(update={"backup": Backup(folder=tmp_path / "copies")})
+    copy_by_an_earlier_program(settings)
+    before = {row[1] for row in answers(settings)}
+    (settings.device.data / answers_log.FILE).unlink()
+    (settings.device.data / STORE_FILE).write_bytes(random.Random(0).randbytes(500_000))
+    mended = mend(settings)
+    assert mended is not None
+    assert (mended.how, mended.carried) == ("lost", 15)
+    assert {row[1] for row in answers(settings)} == before
 
 
 def copy_of(settings: Settings) -> Path:
