@@ -72,10 +72,16 @@ def number_anew(db: Database) -> None:
     """Number the answers of a store that lacks some above all that the one before had given.
 
     Rows of a copy that was brought back, or of a mended store, get numbers a second time, and of
-    two answers the trainer believes the one with the higher number. In the caller's transaction.
+    two answers the trainer believes the one with the higher number. So do other rows that follow,
+    and were held for sent. In the caller's transaction.
     """
     above = (get_state(db, NUMBERS) or 0) + 1_000_000
     set_state(db, NUMBERS, max(above, stamp().wall_ns // 10**6))
+    newest = {
+        table: db.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0]  # noqa: S608
+        for table in ("flags", "events", "activations")
+    }
+    set_marks(db, marks(db).earlier(marks(db).model_copy(update=newest)))
 
 
 class Collected(NamedTuple):

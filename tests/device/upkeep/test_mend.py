@@ -17,6 +17,7 @@ from sqlite_utils import Database
 from camera.source import Event, Frame
 from config.errors import UserError
 from config.settings import Backup, Settings
+from device.exchange.collect import Marks, marks, set_marks
 from device.loop.loop import InspectionLoop
 from device.models.models_in_use import in_force
 from device.store import answers_log
@@ -26,6 +27,7 @@ from device.store.carry_over import carry_over_answers, copy_tables
 from device.store.database import STORE_FILE, exclusive, get_state, open_store, staying_the_store
 from device.store.schema import migrations
 from device.store.swap import LOCK, NOTE, finish_swap, is_mending, put_in_place
+from device.store.trail import add_event
 from device.system.durable import flush_folder
 from device.system.locks import one_at_a_time
 from device.upkeep.backup import LIST, back_up, copies, restore
@@ -372,6 +374,34 @@ def test_answers_come_back_from_a_copy_by_an_earlier_program(
     assert mended is not None
     assert (mended.how, mended.carried) == ("lost", 15)
     assert {row[1] for row in answers(settings)} == before
+
+
+def test_what_follows_in_a_store_that_lost_its_last_rows_is_sent(
+    filled: Settings, tmp_path: Path
+) -> None:
+    settings = filled.model_copy(update={"backup": Backup(folder=tmp_path / "copies")})
+    db = open_store(settings.device.data)
+    with exclusive(db):  # as if the damage had taken what was sent last
+        set_marks(db, Marks(flags=10**6, events=10**6, activations=10**6, minute=5))
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    path = settings.device.data / STORE_FILE
+    with path.open("r+b") as stream:
+        stream.seek(path.stat().st_size // 2)
+        stream.write(random.Random(0).randbytes(8 * 4096))
+    mended = mend(settings)
+    assert mended is not None
+    assert mended.how != "lost"
+    db = open_store(settings.device.data)
+    found = marks(db)
+    add_event(db, "size", "something new")
+    events, flags, activations = (
+        db.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0]
+        for table in ("events", "flags", "activations")
+    )
+    assert found.events < events
+    assert (found.flags, found.activations, found.minute) == (flags, activations, 5)
+    db.close()
 
 
 def copy_of(settings: Settings) -> Path:
