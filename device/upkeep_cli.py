@@ -53,6 +53,7 @@ def check(
     mend
         Set a damaged store aside and go on with what can be salvaged of it.
     """
+    from device.models.activation import is_whole  # noqa: PLC0415
     from device.models.models_in_use import in_force  # noqa: PLC0415
     from device.store.database import STORE_FILE, explain_errors, open_store  # noqa: PLC0415
     from device.upkeep.mend import is_damage, mend_and_report  # noqa: PLC0415
@@ -63,19 +64,18 @@ def check(
     path = settings.device.data / STORE_FILE
 
     def look() -> None:
-        from device.upkeep.mend_model import is_whole  # noqa: PLC0415
-
         db = open_store(settings.device.data)
         try:
             with explain_errors(path):
                 if (wrong := check_store(db, full=not quick)) is not None:
                     raise UserError(f"{path}: malformed: {wrong}")
-                model_id = in_force(db).model_id
-                if model_id is not None and not is_whole(settings.device.data, model_id):
-                    raise UserError(
-                        f"the file of model {model_id[:12]} is damaged; the inspection brings it "
-                        "back from a copy, or goes back to the model before it"
-                    )
+                for (recipe,) in db.execute("SELECT DISTINCT recipe FROM activations").fetchall():
+                    model_id = in_force(db, recipe).model_id
+                    if model_id is not None and not is_whole(settings.device.data, model_id):
+                        raise UserError(
+                            f"the file of model {model_id[:12]} is damaged; the inspection brings "
+                            "it back from a copy, or goes back to the model before it"
+                        )
         finally:
             db.close()
 

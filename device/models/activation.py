@@ -1,5 +1,6 @@
 """Bringing a model into use: checked first, then switched to in one step."""
 
+import hashlib
 import statistics
 import time
 from collections.abc import Callable
@@ -30,6 +31,15 @@ from device.system.durable import write_durably
 def model_path(data: Path, model_id: str) -> Path:
     """Where a device keeps the file of a model."""
     return data / "models" / f"{model_id}.onnx"
+
+
+def is_whole(data: Path, model_id: str) -> bool:
+    """Whether the file of a model is there, as it was."""
+    try:
+        content = model_path(data, model_id).read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(content).hexdigest() == model_id
 
 
 def check_recipe(metadata: ModelMetadata, recipe: Recipe, name: str) -> None:

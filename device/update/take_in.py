@@ -10,7 +10,7 @@ from config.recipes import Under
 from config.settings import Settings
 from device.exchange.place import Place, Unreachable
 from device.judging.model import LARGEST_BYTES, Model, Unfit, load_model, load_model_bytes
-from device.models.activation import activate, check_recipe, model_path
+from device.models.activation import activate, check_recipe, is_whole, model_path
 from device.models.models_in_use import in_force, refuse, why_refused
 from device.store.trail import add_event
 from device.system.durable import write_durably
@@ -65,14 +65,16 @@ class Taken:
 
 
 def choose(  # noqa: PLR0911 - a rule each
-    db: Database, channel: Channel, device: str, recipe: str = ""
+    db: Database, channel: Channel, settings: Settings, recipe: str = ""
 ) -> Choice:
     """The newest release that is for this device, if it is to be taken.
 
     Older releases than one that was taken or refused are not, except where the model in use has
-    been withdrawn. A running probation is not disturbed, except by that. `recipe` is '' for that
-    of the settings file, else its name.
+    been withdrawn. What was taken last is taken again where its file was damaged meanwhile. A
+    running probation is not disturbed, except by that. `recipe` is '' for that of the settings
+    file, else its name.
     """
+    device = settings.device.name
     for_us = [
         r for r in channel.releases if r.withdrawn is None and r.roll_out.includes(device, r.model)
     ]
@@ -92,12 +94,16 @@ def choose(  # noqa: PLR0911 - a rule each
                 "this device may take, so it stays in use",
             )
         return Choice(None, "nothing is published for this device")
-    if newest.model == in_use:
+    taken = newest.model == in_use or newest.number == last_taken(db, recipe)
+    lost = taken and not is_whole(settings.device.data, newest.model)
+    if newest.model == in_use and not lost:
         return Choice(None, f"{newest.model[:12]} is in use, the newest for this device")
     if (reason := why_refused(db, newest.model, recipe)) is not None:
         return Choice(None, f"{newest.model[:12]} is not taken: {reason}")
     if withdrawn is not None:
         return Choice(newest, f"{str(in_use)[:12]} was withdrawn: {withdrawn}", withdrawn=True)
+    if lost:
+        return Choice(newest, "its file here was lost or damaged")
     if newest.number <= last_taken(db, recipe):
         return Choice(None, f"{newest.model[:12]} is older than what was in use here")
     if (probation := running_probation(db, recipe)) is not None:
@@ -145,7 +151,7 @@ def _take_in_one(db: Database, client: Client, under: Under, step: Step) -> Take
         else:
             channel = parse(Channel, client.fetch(path, LARGEST_CHANNEL), path)
             _check_channel(channel, under.name)
-            choice = choose(db, channel, under.settings.device.name, under.key)
+            choice = choose(db, channel, under.settings, under.key)
         if choice.release is not None:
             _take(db, client, choice.release, choice, under, step)
     except Unreachable:
@@ -237,6 +243,7 @@ def _in_use(db: Database, under: Under) -> Model | None:
     if model_id is None:
         return None
     try:
-        return load_model(model_path(settings.device.data, model_id), settings.device.threads)
+        model = load_model(model_path(settings.device.data, model_id), settings.device.threads)
     except UserError:  # its file is lost
         return None
+    return model if model.id == model_id else None  # damaged, and opens all the same

@@ -21,6 +21,7 @@ from device.store.database import open_store
 from device.update.client import pin_root
 from device.update.release import RollOut, make_companion, place_in_roll_out
 from device.update.take_in import take_in
+from device.upkeep.mend_model import mend_model
 from tests.device.conftest import model_file
 from tests.device.update.conftest import Site
 from tests.servers import S3Server, running
@@ -65,6 +66,50 @@ def test_the_newest_is_taken_once(site: Site, three_models: list[Path]) -> None:
     assert site.in_use() == identity(three_models[1])
     assert "the newest for this device" in site.sync()[1]
     assert len(site.events("update")) == 1
+
+
+def damage_of(kind: str, file: Path) -> None:
+    if kind == "lost":
+        file.unlink()
+        return
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1  # in the weights: it still opens
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["lost", "one bit"])
+def test_a_damaged_model_in_use_comes_again_and_keeps_no_other_back(
+    site: Site, three_models: list[Path], kind: str
+) -> None:
+    for file in three_models[:2]:
+        site.publish(file)
+        assert site.sync()[0] == 0
+    path = site.settings.device.data / "models" / f"{identity(three_models[1])}.onnx"
+    damage_of(kind, path)
+    status, said = site.sync()
+    assert (status, "lost or damaged" in said) == (0, True), said
+    assert site.in_use() == identity(three_models[1])
+    damage_of(kind, path)
+    site.publish(three_models[2])
+    status, said = site.sync()
+    assert status == 0, said
+    assert site.in_use() == identity(three_models[2])
+
+
+def test_a_damaged_model_comes_again_after_the_one_before_took_its_place(
+    site: Site, three_models: list[Path]
+) -> None:
+    for file in three_models[:2]:
+        site.publish(file)
+        site.sync()
+    first, second = map(identity, three_models[:2])
+    damage_of("lost", site.settings.device.data / "models" / f"{second}.onnx")
+    db = open_store(site.settings.device.data)
+    assert mend_model(db, site.settings, second, "") is not None
+    db.close()
+    assert site.in_use() == first
+    assert site.sync()[0] == 0
+    assert site.in_use() == second
 
 
 def test_publishing_a_model_again_changes_nothing(site: Site, three_models: list[Path]) -> None:

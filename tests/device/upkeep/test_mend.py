@@ -5,6 +5,8 @@ import json
 import random
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,11 +17,14 @@ import pytest
 from sqlite_utils import Database
 
 from camera.source import Event, Frame
+from config.document import to_toml
 from config.errors import UserError
+from config.recipes import load_recipes
 from config.settings import Backup, Settings
 from device.exchange.collect import Marks, marks, set_marks
 from device.loop.loop import InspectionLoop
-from device.models.models_in_use import in_force
+from device.models.activation import activate, is_whole
+from device.models.models_in_use import in_force, refuse
 from device.store import answers_log
 from device.store import swap as swap_store
 from device.store.answers import CLASS, UNDONE, add_answer, add_label, is_labelled
@@ -32,7 +37,7 @@ from device.system.durable import flush_folder
 from device.system.locks import one_at_a_time
 from device.upkeep.backup import LIST, back_up, copies, restore
 from device.upkeep.mend import mend
-from device.upkeep.mend_model import is_whole
+from device.upkeep.mend_model import mend_model
 from device.upkeep.retention import remove
 from device.upkeep.tidy import tidy
 from tests.device.conftest import MakeModel, device_in, model_file
@@ -553,6 +558,49 @@ def test_a_damaged_model_comes_back_from_the_copy_or_the_one_before_is_used(
     events = run(settings, list(plates[:5]))
     assert any(e.startswith("model-mended") and "the model before" in e for e in events)
     assert in_use(settings) == first
+
+
+def test_no_refused_and_no_unfit_model_takes_the_place_of_a_damaged_one(
+    filled: Settings, make_model: MakeModel
+) -> None:
+    first = in_use(filled)
+    refused = use_model(filled, make_model(7, "refused.onnx"))
+    last = use_model(filled, make_model(8, "last.onnx"))
+    path = filled.device.data / "models" / f"{last}.onnx"
+    path.write_bytes(path.read_bytes()[:999])
+    db = open_store(filled.device.data)
+    with exclusive(db):
+        refuse(db, refused, "it did worse")
+    other = change(filled, "recipe", pass_classes=["clean", "scratch"])
+    event = mend_model(db, other, last, "")
+    assert event is not None
+    assert (event.kind, in_use(filled)) == ("model-damaged", last)
+    event = mend_model(db, filled, last, "")
+    assert event is not None
+    assert (event.kind, in_use(filled)) == ("model-mended", first)
+    db.close()
+
+
+def test_check_names_the_damaged_model_of_any_recipe(
+    filled: Settings, make_model: MakeModel, tmp_path: Path
+) -> None:
+    assert filled.device.recipes is not None
+    filled.device.recipes.mkdir(exist_ok=True)
+    (filled.device.recipes / "ring.toml").write_text("[recipe]\n")
+    ring = load_recipes(filled).named("ring")
+    assert ring is not None
+    db = open_store(filled.device.data)
+    model = activate(db, make_model(7, "ring.onnx"), ring, "test", "ring").id
+    db.close()
+    config = tmp_path / "millsight.toml"
+    config.write_text(to_toml(filled))
+    command = [sys.executable, "-m", "millsight", "device", "check", "--config", str(config)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    path = filled.device.data / "models" / f"{model}.onnx"
+    path.write_bytes(path.read_bytes()[:999])
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert said.returncode == 1
+    assert f"{model[:12]} is damaged" in said.stderr
 
 
 def test_a_run_that_was_cut_off_is_said(filled: Settings) -> None:
