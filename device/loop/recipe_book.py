@@ -65,6 +65,11 @@ class RecipeBook:
         self._recipes = Recipes(site)
         self._loaded: dict[str, Loaded] = {}
         self._stamps: list[Stamp] | None = None
+        """Of the files that were taken up."""
+        self._read: list[Stamp] | None = None
+        """Of those that were read last: a full disk may keep them from being taken up."""
+        self._said: set[Event] = set()
+        """What was said of them."""
         self._version = -1
         self._choice = -1  # the store was not looked at yet
         self._name = site.recipe.name
@@ -127,6 +132,8 @@ class RecipeBook:
         if version == self._version and stamps == self._stamps:
             return False
         with explain_errors(self._site.device.data / STORE_FILE):
+            if stamps != self._read:
+                self._read, self._said = stamps, set()
             if stamps != self._stamps:
                 self._read_files(db)
             first = self._version == -1
@@ -141,7 +148,7 @@ class RecipeBook:
     def _read_files(self, db: Database) -> None:
         recipes = load_recipes(self._site)
         for error in recipes.errors:
-            self._event(Event("recipe-refused", error))
+            self._say(Event("recipe-refused", error))
         who = user_name()
         try:
             with explain_errors(self._site.device.data / STORE_FILE):
@@ -150,7 +157,7 @@ class RecipeBook:
                 for name in set(recorded_recipes(db)) - set(recipes.texts):
                     record_recipe(db, name, "", who)
         except UserError as error:
-            self._event(Event("store", str(error)))
+            self._say(Event("store", str(error)))
         loaded = {}
         for under in recipes.each():
             name, settings, key = under.name, under.settings, under.key
@@ -163,7 +170,7 @@ class RecipeBook:
             except UserError as error:
                 if not key:
                     raise
-                self._event(Event("recipe-refused", str(error)))
+                self._say(Event("recipe-refused", str(error)))
                 if old is not None:
                     loaded[name] = old
                 continue
@@ -193,6 +200,12 @@ class RecipeBook:
             self._event(Event("recipe-refused", text))
         for one in gone:
             one.loader.close()
+
+    def _say(self, event: Event) -> None:
+        """Say what is wrong with recipes, once for each state of their files."""
+        if event not in self._said:
+            self._said.add(event)
+            self._event(event)
 
     def close(self) -> None:
         """End the threads that load models."""

@@ -232,6 +232,30 @@ def test_a_changed_recipe_is_taken_up_although_the_store_cannot_be_written(
     db.close()
 
 
+def test_what_is_wrong_with_recipes_is_said_once_although_the_store_cannot_be_written(
+    settings: Settings,
+) -> None:
+    db, other = open_store(settings.device.data), open_store(settings.device.data)
+    db.execute("PRAGMA busy_timeout = 10")
+    said: list[Event] = []
+    book = RecipeBook(settings, said.append)
+    book.follow(db)
+    write(settings, "broken", "[recipe\n")
+    write(settings, "new", "[recipe]\nindex = 3\n")
+    with exclusive(other):
+        for _ in range(5):
+            with pytest.raises(UserError, match="another program holds it"):
+                book.follow(db)
+    assert [event.kind for event in said] == ["recipe-refused", "store"]
+    write(settings, "broken", "[recipe\n\n")
+    assert book.follow(db)
+    assert [event.kind for event in said] == ["recipe-refused", "store", "recipe-refused"]
+    assert book.wanted(3, "") is not None
+    book.close()
+    other.close()
+    db.close()
+
+
 @pytest.mark.parametrize("people", [True, False])
 def test_what_the_machine_chose_counts_after_a_restart_only(
     settings: Settings, people: bool
