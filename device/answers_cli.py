@@ -23,10 +23,10 @@ def questions(config: Config = None) -> None:
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     """
     from device.store.answers import waiting  # noqa: PLC0415
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
 
     settings = load_settings(config)
-    db = open_store(settings.device.data)
+    db = open_store_of(settings)
     recipes = load_recipes(settings)
     for question in waiting(db, recipes.quotas):
         guess = question.predicted or "-"
@@ -52,11 +52,11 @@ def label(patch: str, class_name: str, config: Config = None, *, operator: str) 
     """
     from device.models.models_in_use import classes_in_use  # noqa: PLC0415
     from device.store.answers import add_label, last_question  # noqa: PLC0415
-    from device.store.database import open_store, staying_the_store  # noqa: PLC0415
+    from device.store.database import open_store_of, staying_the_store  # noqa: PLC0415
 
     settings = load_settings(config)
     recipes = load_recipes(settings)
-    db = open_store(settings.device.data)
+    db = open_store_of(settings)
     question = last_question(db, patch)
     under = recipes.keyed("" if question is None else question.recipe) or recipes.under(None)
     if class_name not in (classes := classes_in_use(db, under)):
@@ -83,7 +83,7 @@ def lot(part: str, lot: str, config: Config = None, *, operator: str) -> None:
     operator
         Who begins it.
     """
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
     from device.store.trail import begin_lot  # noqa: PLC0415
 
     for words in (part, lot):
@@ -92,7 +92,7 @@ def lot(part: str, lot: str, config: Config = None, *, operator: str) -> None:
                 f"{words}: no number of a part or lot; letters, digits and _ . + - and blanks, "
                 "64 at most"
             )
-    db = open_store(load_settings(config).device.data)
+    db = open_store_of(load_settings(config))
     begin_lot(db, part, lot, operator)
     db.close()
     print(f"part {part or '-'}, lot {lot or '-'}")

@@ -143,11 +143,11 @@ def latency(
         Print JSON instead of text.
     """
     from device.machine import latency as of_parts  # noqa: PLC0415
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
 
     settings = load_settings(config)
     deadline_s = settings.machine.deadline_s
-    db = open_store(settings.device.data)
+    db = open_store_of(settings)
     found = of_parts.latest(db, parts)
     db.close()
     if as_json:
@@ -215,11 +215,11 @@ def note(text: str, config: Config = None, *, kind: str = "note") -> None:
         A word for what kind of event it is.
     """
     from config.load import load_what_is_good  # noqa: PLC0415
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
     from device.store.trail import add_event  # noqa: PLC0415
 
     settings, _broken = load_what_is_good(config, "device")  # it may be what is to be told
-    db = open_store(settings.device.data)
+    db = open_store_of(settings)
     with db.atomic():
         add_event(db, kind, text)
     db.close()

@@ -16,7 +16,7 @@ from device.judging.patches import Cutter
 from device.judging.verdict import frame_verdict, judge
 from device.models.activation import check_recipe, model_path
 from device.models.models_in_use import in_force
-from device.store.database import open_store
+from device.store.database import open_store_of
 
 
 def model_for(under: Under, file: Path | None) -> Model:
@@ -27,7 +27,7 @@ def model_for(under: Under, file: Path | None) -> Model:
     """
     settings = under.settings
     if file is None:
-        db = open_store(settings.device.data)
+        db = open_store_of(settings)
         model_id = in_force(db, under.key).model_id
         db.close()
         if model_id is None:

@@ -29,14 +29,14 @@ def models(config: Config = None, *, recipe: RecipeName = None) -> None:
     from datetime import datetime  # noqa: PLC0415
 
     from device.models.models_in_use import refused_models  # noqa: PLC0415
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
     from device.update.history import models as known_models  # noqa: PLC0415
     from device.update.probation import said_of  # noqa: PLC0415
 
     settings = load_settings(config)
     recipes = load_recipes(settings)
     only = None if recipe is None else recipes.under(recipe).key
-    db = open_store(settings.device.data)
+    db = open_store_of(settings)
     refused = {(one.model_id, one.recipe): one.reason for one in refused_models(db)}
     for model in known_models(db):
         if only not in {None, model.recipe}:
@@ -82,11 +82,11 @@ def activate(
         The recipe it is for. Default: that of the settings file.
     """
     from device.models.activation import activate as bring_into_use  # noqa: PLC0415
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
 
     settings = load_settings(config)
     under = load_recipes(settings).under(recipe)
-    db = open_store(settings.device.data)
+    db = open_store_of(settings)
     found = bring_into_use(db, model, under.settings, reason, under.key)
     db.close()
     print(f"{found.id[:12]} in use")
@@ -107,14 +107,14 @@ def rollback(model: str, config: Config = None, *, who: str, recipe: RecipeName 
         The recipe to use it for. Default: the one it was used for last.
     """
     from device.models.activation import go_back  # noqa: PLC0415
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
     from device.update.history import find_model  # noqa: PLC0415
 
     settings = load_settings(config)
     if not who.strip():
         raise UserError("--who: empty; name who decided it")
     recipes = load_recipes(settings)
-    db = open_store(settings.device.data)
+    db = open_store_of(settings)
     found = find_model(db, model)
     under = recipes.keyed(found.recipe) if recipe is None else recipes.under(recipe)
     if under is None:
@@ -189,20 +189,21 @@ def accuracy(
     from device.models.models_in_use import in_force  # noqa: PLC0415
     from device.reports.accuracy import report_lines, report_object  # noqa: PLC0415
     from device.reports.estimate import accuracy as estimate  # noqa: PLC0415
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
     from device.update.history import find_model  # noqa: PLC0415
 
     recipes = load_recipes(load_settings(config))
     under = recipes.under(recipe)
-    data = under.settings.device.data
-    db = open_store(data)
+    db = open_store_of(under.settings)
     model_id = in_force(db, under.key).model_id
     if model is not None:
         stored = find_model(db, model)
         model_id = stored.id
         under = recipes.keyed(stored.recipe) or under
     if model_id is None:
-        raise UserError(f"{data}: no model in use yet; train and activate one")
+        raise UserError(
+            f"{under.settings.device.data}: no model in use yet; train and activate one"
+        )
     found = estimate(db, model_id, under.settings.asking.k, part=part)
     db.close()
     if as_json:
@@ -240,14 +241,14 @@ def drift(
     from device.drift import log as drift_log  # noqa: PLC0415
     from device.drift.report import report_lines, report_object  # noqa: PLC0415
     from device.models.models_in_use import in_force  # noqa: PLC0415
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
 
     under = load_recipes(load_settings(config)).under(recipe)
     if reset and not (who or "").strip():
         raise UserError("--who: missing; name who decided that the reference is recorded anew")
     if not reset and (part is not None or who is not None):
         raise UserError("--part, --who: they go with --reset")
-    db = open_store(under.settings.device.data)
+    db = open_store_of(under.settings)
     if reset:
         drift_log.reset(db, under.name, part, who or "")
     model_id = in_force(db, under.key).model_id or ""

@@ -48,12 +48,12 @@ def list_recipes(config: Config = None) -> None:
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     """
     from device.models.models_in_use import in_force  # noqa: PLC0415
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
     from device.store.parts import recipe_in_force  # noqa: PLC0415
 
     site = load_settings(config)
     recipes = load_recipes(site)
-    db = open_store(site.device.data)
+    db = open_store_of(site)
     name = recipe_in_force(db, recipes).name
     for one in recipes.each():
         recipe = one.settings.recipe
@@ -182,13 +182,13 @@ def select(name: str, config: Config = None, *, operator: str) -> None:
     operator
         Who selects it, for the audit trail.
     """
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
     from device.store.parts import choose_recipe  # noqa: PLC0415
 
     site = load_settings(config)
     load_recipes(site).under(name)
     _refuse_nobody(operator)
-    db = open_store(site.device.data)
+    db = open_store_of(site)
     choose_recipe(db, name, operator)
     db.close()
     print(f"{name} in force")
@@ -215,7 +215,7 @@ def _save(site: Settings, name: str, text: str, operator: str) -> Path:
     Raises:
         UserError: it has a mistake, or cannot be written.
     """
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
     from device.store.parts import record_recipe  # noqa: PLC0415
     from device.system.durable import write_durably  # noqa: PLC0415
 
@@ -224,7 +224,7 @@ def _save(site: Settings, name: str, text: str, operator: str) -> Path:
     found = overlay(site, text, path)
     others = [s for n, s in load_recipes(site).all().items() if n != name]
     refuse_twins(others, found, path)
-    db = open_store(site.device.data)
+    db = open_store_of(site)
     record_recipe(db, name, text, operator)  # before the loop sees the file: it tells who
     try:
         write_durably(path, text.encode())

@@ -55,7 +55,7 @@ def check(
     """
     from device.models.activation import is_whole  # noqa: PLC0415
     from device.models.models_in_use import in_force  # noqa: PLC0415
-    from device.store.database import STORE_FILE, explain_errors, open_store  # noqa: PLC0415
+    from device.store.database import STORE_FILE, explain_errors, open_store_of  # noqa: PLC0415
     from device.upkeep.mend import is_damage, mend_and_report  # noqa: PLC0415
     from device.upkeep.tidy import check as check_store  # noqa: PLC0415
     from device.watching.journal import reporter  # noqa: PLC0415
@@ -64,7 +64,7 @@ def check(
     path = settings.device.data / STORE_FILE
 
     def look() -> None:
-        db = open_store(settings.device.data)
+        db = open_store_of(settings)
         try:
             with explain_errors(path):
                 if (wrong := check_store(db, full=not quick)) is not None:
@@ -100,8 +100,7 @@ def backup(config: Config = None, *, list_: Annotated[bool, Parameter("--list")]
     list_
         Only list the copies, the latest first.
     """
-    from device.store.database import STORE_FILE, explain_errors, open_store  # noqa: PLC0415
-    from device.system.disk import need_disk  # noqa: PLC0415
+    from device.store.database import STORE_FILE, explain_errors, open_store_of  # noqa: PLC0415
     from device.upkeep.backup import back_up, copies, event_of  # noqa: PLC0415
 
     settings = load_settings(config)
@@ -109,8 +108,7 @@ def backup(config: Config = None, *, list_: Annotated[bool, Parameter("--list")]
         for copy in copies(settings):
             print(event_of(copy).text)
         return
-    need_disk(settings)
-    db = open_store(settings.device.data)
+    db = open_store_of(settings)
     try:
         with explain_errors(settings.device.data / STORE_FILE):
             print(event_of(back_up(settings, db)).text)

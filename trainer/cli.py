@@ -50,7 +50,7 @@ def train(
     """
     from device.models.models_in_use import in_force  # noqa: PLC0415
     from device.store.answers import labelled_patches  # noqa: PLC0415
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
     from trainer.learning.progress import training_bar  # noqa: PLC0415
     from trainer.learning.retrain import labelled_folder, retrain  # noqa: PLC0415
 
@@ -61,7 +61,7 @@ def train(
         settings = settings.model_copy(update={"trainer": trainer})
     parent = None
     if frames is None:
-        db = open_store(settings.device.data)
+        db = open_store_of(settings)
         labelled = labelled_patches(db, under.name)
         parent = in_force(db, under.key).model_id
         db.close()

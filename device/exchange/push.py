@@ -33,6 +33,7 @@ from device.store.database import exclusive, open_store
 from device.store.second_look import Doubt, add_doubts
 from device.store.trail import add_event
 from device.system.clock import stamp
+from device.system.disk import need_disk
 from device.system.durable import flush_folder
 from device.system.locks import one_at_a_time
 
@@ -72,6 +73,7 @@ def push(settings: Settings) -> Pushed:
         UserError: another push is running, the exchange cannot be reached or refuses, or the store
             cannot be opened. Running it again goes on where this one ended.
     """
+    need_disk(settings)
     data = settings.device.data
     with one_at_a_time(data / "push.lock", "another push is running; wait until it has ended"):
         db = open_store(data)

@@ -13,7 +13,7 @@ from config.errors import UserError
 from config.load import load_settings
 from config.settings import Settings
 from device.machine.facts import counters_of, model_of, result_of, state_of
-from device.store.database import STORE_FILE, explain_errors, open_store
+from device.store.database import STORE_FILE, explain_errors, open_store_of
 from device.store.parts import last_part, parts_after
 from device.store.swap import identity_of
 
@@ -66,7 +66,7 @@ def serve(settings: Settings, report: Report, stopping: threading.Event) -> None
     """
     listeners = _listeners(settings, report)
     data = settings.device.data
-    db, identity = open_store(data), identity_of(data)
+    db, identity = open_store_of(settings), identity_of(data)
     last = last_part(db)
     first = parts_after(db, last - 1)
     for one in listeners:
@@ -79,7 +79,7 @@ def serve(settings: Settings, report: Report, stopping: threading.Event) -> None
             try:
                 now = identity_of(data)
                 if now not in {identity, None}:  # it was mended, or a copy was brought back
-                    fresh = open_store(data)
+                    fresh = open_store_of(settings)
                     db.close()
                     db, identity = fresh, now
                     last = min(last, last_part(db))

@@ -120,9 +120,9 @@ def has_password(settings: Settings) -> bool:
         UserError: the store cannot be opened.
     """
     from device.review import people  # noqa: PLC0415
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
 
-    db = open_store(settings.device.data)
+    db = open_store_of(settings)
     found = people.has_secret(db, people.NETWORK)
     db.close()
     return found

@@ -23,11 +23,11 @@ from device.review.guard import secret_key, session_of
 from device.review.messages import Message, TakeBack, Tap
 from device.review.pages import HeatMaps, question_page
 from device.store.answers import Question, is_labelled, last_question, waiting
-from device.store.database import exclusive, open_store
+from device.store.database import exclusive, open_store_of
 from device.store.shifts import labels_in_shift, shift_at
 from device.store.swap import identity_of, is_mending
 from device.store.trail import record_settings
-from device.system.disk import missing_disk, need_disk
+from device.system.disk import missing_disk
 from device.system.heap import give_back_memory
 
 BUSY_TIMEOUT_MS = 1500
@@ -72,7 +72,6 @@ class Desk:
             UserError: it cannot be opened.
         """
         self.settings = settings
-        need_disk(settings)
         self._open()
         record_settings(self._db, settings)
         self._recipes = Recipes(settings)
@@ -87,7 +86,7 @@ class Desk:
 
     def _open(self) -> None:
         before = identity_of(self.settings.device.data)
-        self._db = open_store(self.settings.device.data)
+        self._db = open_store_of(self.settings)
         self._identity = before or identity_of(self.settings.device.data)
         self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         self._db.execute(f"PRAGMA cache_size = -{CACHE_KB}")

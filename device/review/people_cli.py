@@ -31,10 +31,10 @@ def list_people(config: Config = None) -> None:
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     """
     from device.review import people  # noqa: PLC0415
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
 
     settings = load_settings(config)
-    db = open_store(settings.device.data)
+    db = open_store_of(settings)
     for role, names in (
         ("operator", settings.review.operators),
         ("supervisor", settings.review.supervisors),
@@ -82,11 +82,11 @@ def unpin(name: str, config: Config = None) -> None:
         The settings file. Default: $MILLSIGHT_CONFIG, ./millsight.toml, /etc/millsight/.
     """
     from device.review import people  # noqa: PLC0415
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
 
     settings = load_settings(config)
     check_name(settings, name)
-    db = open_store(settings.device.data)
+    db = open_store_of(settings)
     removed = people.remove_secret(db, name, WHO)
     db.close()
     print(f"PIN of {name} removed" if removed else f"{name} had no PIN")
@@ -134,10 +134,10 @@ def trail(
     csv_file
         Write them into this file, as comma-separated values.
     """
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
 
     settings = load_settings(config)
-    db = open_store(settings.device.data)
+    db = open_store_of(settings)
     rows = db.execute(
         "SELECT wall_ns, clock_ok, who, action, subject FROM audit_trail "
         "ORDER BY wall_ns DESC LIMIT ?",
@@ -199,8 +199,8 @@ def keep(settings: Settings, name: str, secret: str) -> None:
         UserError: the store cannot be opened.
     """
     from device.review import people  # noqa: PLC0415
-    from device.store.database import open_store  # noqa: PLC0415
+    from device.store.database import open_store_of  # noqa: PLC0415
 
-    db = open_store(settings.device.data)
+    db = open_store_of(settings)
     people.set_secret(db, name, secret, WHO)
     db.close()

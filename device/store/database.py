@@ -14,10 +14,12 @@ from typing import Any
 from sqlite_utils import Database
 
 from config.errors import UserError
+from config.settings import Settings
 from device.store import swap as swap_store
 from device.store.cycles import start_cycle
 from device.store.schema import migrations
 from device.store.swap import finish_swap, identity_of, is_mending
+from device.system.disk import need_disk
 
 STORE_FILE = swap_store.STORE_FILE
 BUSY_TIMEOUT_S = 30.0
@@ -65,6 +67,16 @@ def open_store(folder: Path) -> Database:
             connection.close()
             raise
     return db
+
+
+def open_store_of(settings: Settings) -> Database:
+    """Open the store of a device, on the disk that it must lie on.
+
+    Raises:
+        UserError: that disk is not mounted: none is made in its place. Or as `open_store`.
+    """
+    need_disk(settings)
+    return open_store(settings.device.data)
 
 
 def refuse_while_mending(folder: Path) -> None:

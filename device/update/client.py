@@ -21,8 +21,9 @@ from config.errors import UserError
 from config.settings import Settings
 from device.exchange.place import Missing, Place, TooLarge, Unreachable
 from device.exchange.trust import metadata_folder, root_path, trusted_root
-from device.store.database import STORE_FILE, exclusive, open_store
+from device.store.database import STORE_FILE, exclusive, open_store_of
 from device.system.clock import CLOCK_OK_FROM_NS
+from device.system.disk import need_disk
 from device.system.durable import write_durably
 from device.update.memory import forget_taken
 
@@ -73,6 +74,7 @@ def pin_root(settings: Settings, content: bytes) -> Path:
     """
     from tuf.api.metadata import Metadata, Root  # noqa: PLC0415
 
+    need_disk(settings)
     path = root_path(settings)
     try:
         root = Metadata[Root].from_bytes(content)
@@ -85,7 +87,7 @@ def pin_root(settings: Settings, content: bytes) -> Path:
                 if known.is_file() or known.is_symlink():
                     known.unlink()
             if (settings.device.data / STORE_FILE).is_file():
-                db = open_store(settings.device.data)
+                db = open_store_of(settings)
                 with exclusive(db):
                     forget_taken(db)
                 db.close()

@@ -9,7 +9,7 @@ from device.exchange.opening import open_place
 from device.exchange.place import Unreachable
 from device.exchange.push import push
 from device.exchange.trust import root_path
-from device.store.database import open_store
+from device.store.database import open_store_of
 from device.update.memory import note_refusal
 from device.update.take_in import Step, take_in
 
@@ -32,7 +32,7 @@ def sync(settings: Settings, step: Step = lambda _name: None) -> Iterator[str]:
     try:
         yield from models_lines(settings, step)
     except Unreachable as error:
-        db = open_store(settings.device.data)
+        db = open_store_of(settings)
         note_refusal(db, str(error), [under.key for under in load_recipes(settings).each()])
         db.close()
         raise
@@ -53,7 +53,7 @@ def models_lines(settings: Settings, step: Step = lambda _name: None) -> Iterato
         )
         return
     recipes = load_recipes(settings)
-    db = open_store(settings.device.data)
+    db = open_store_of(settings)
     try:
         with open_place(settings.exchange) as place:
             taken = take_in(db, place, recipes.each(), step)

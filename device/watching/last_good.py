@@ -11,8 +11,9 @@ from typing import NamedTuple
 from config.errors import UserError
 from config.load import find_settings, load_settings, load_what_is_good, parse_settings
 from config.settings import Settings
-from device.store.database import open_store
+from device.store.database import open_store_of
 from device.store.trail import add_action, without_passwords
+from device.system.disk import missing_disk
 from device.system.durable import flush_folder
 
 FILE = "last-good-settings.toml"
@@ -43,9 +44,10 @@ def keep(file: Path, settings: Settings) -> None:
 
 
 def keep_good(config: Path | None, settings: Settings) -> None:
-    """`keep`, where a disk that cannot be written is no reason not to start."""
-    with contextlib.suppress(OSError):
-        keep(find_settings(config), settings)
+    """`keep`, where a disk that is missing or cannot be written is no reason not to start."""
+    if missing_disk(settings) is None:
+        with contextlib.suppress(OSError):
+            keep(find_settings(config), settings)
 
 
 def find(file: Path) -> LastGood | None:
@@ -72,7 +74,7 @@ def put_back(file: Path, good: LastGood, who: str) -> Path:
     aside = file.with_name(file.name + BROKEN)
     write_whole(aside, file.read_text(encoding="utf-8", errors="replace"), 0o600)
     write_whole(file, good.text, file.stat().st_mode & 0o777)
-    db = open_store(good.settings.device.data)
+    db = open_store_of(good.settings)
     try:
         with db.atomic():
             add_action(db, who, "put back settings", f"{file}; the broken ones: {aside}")

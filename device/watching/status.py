@@ -11,7 +11,7 @@ from device.machine.latency import latest
 from device.models.models_in_use import in_force
 from device.models.race import variant_of
 from device.store.answers import waiting
-from device.store.database import STORE_FILE, explain_errors, get_state, open_store
+from device.store.database import STORE_FILE, explain_errors, get_state, open_store_of
 from device.store.live import live_path, read_live
 
 
@@ -22,7 +22,7 @@ def device_status(settings: Settings) -> dict[str, Any]:
         UserError: the store cannot be opened.
     """
     data = settings.device.data
-    db = open_store(data)
+    db = open_store_of(settings)
     with explain_errors(data / STORE_FILE):
         now = in_force(db)
         model = db.execute(
