@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlite_utils import Database
 
 from camera.source import Event, Frame, Report
 from config.errors import UserError
@@ -386,7 +387,10 @@ class Keeper:
                 kept.part, kept.lot,
             ],
         )  # fmt: skip
+        flags = 0
         for patch, png in zip(kept.patches, pngs, strict=True):
+            if patch.reason == "defect" and _is_evidence(db, patch.id, kept):
+                continue
             r = patch.region
             truth = frame.truth_at((r.x, r.y, r.width, r.height))
             came = db.execute(
@@ -400,7 +404,7 @@ class Keeper:
             if came.rowcount:  # else it could never go again
                 db.execute("DELETE FROM pictures_gone WHERE patch_id = ?", [patch.id])
             log_p = patch.log_probabilities
-            db.execute(
+            flags += db.execute(
                 "INSERT OR IGNORE INTO flags (patch_id, frame_id, cycle, reason, predicted, score, "
                 "draw_probability, log_probabilities, alike, variant) "
                 # The one it is like may have gone, or have stayed in a store that was replaced.
@@ -410,4 +414,20 @@ class Keeper:
                     patch.draw_probability, None if log_p is None else json.dumps(log_p),
                     patch.alike, kept.variant,
                 ],
-            )  # fmt: skip
+            ).rowcount  # fmt: skip
+        if not flags:  # nothing would ever remove it
+            db.execute(
+                "DELETE FROM frames WHERE id = ?1 "
+                "AND NOT EXISTS (SELECT 1 FROM flags WHERE frame_id = ?1)",
+                [frame_id],
+            )
+
+
+def _is_evidence(db: Database, patch_id: str, kept: KeptFrame) -> bool:
+    """Whether the very same picture shows a defect of this lot already, and for this recipe."""
+    found = db.execute(
+        "SELECT 1 FROM flags f JOIN frames r ON r.id = f.frame_id WHERE f.patch_id = ? "
+        "AND f.reason = 'defect' AND (r.part, r.lot, r.recipe) = (?, ?, ?)",
+        [patch_id, kept.part, kept.lot, kept.recipe],
+    )
+    return found.fetchone() is not None

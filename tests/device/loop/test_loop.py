@@ -81,6 +81,39 @@ def questions(settings: Settings) -> list[tuple[str, str]]:
     return [(q.patch_id, q.reason) for q in found]
 
 
+def test_a_picture_that_comes_again_adds_nothing_to_its_evidence(
+    settings: Settings, make_model: MakeModel, plates: np.ndarray
+) -> None:
+    settings = change(settings, "keeping", defects_per_minute=100_000)
+    use_model(settings, make_model(thresholds=[1e9] * 4))
+    counts = []
+    first = 0
+
+    class Again(Listed):
+        def frames(self) -> Iterator[Frame]:
+            for frame in super().frames():
+                later = first + frame.sequence
+                yield dataclasses.replace(frame, sequence=later, monotonic_ns=later)
+
+    source = Again([*plates[:40], *plates[:40]])
+    for lot in ("L-1", "L-1", "L-2"):
+        db = open_store(settings.device.data)
+        begin_lot(db, "P", lot, "anna")
+        start_cycle(db, "test")
+        db.close()
+        InspectionLoop(settings, lambda _: None, lambda _report: source).run()
+        first += 80
+        db = open_store(settings.device.data)
+        row = "SELECT count(*), count(DISTINCT patch_id) FROM flags WHERE reason = 'defect'"
+        counts.append(db.execute(row).fetchone())
+        without = "SELECT count(*) FROM frames WHERE id NOT IN (SELECT frame_id FROM flags)"
+        assert db.execute(without).fetchone() == (0,)
+        db.close()
+    once = counts[0][1]
+    assert once > 10
+    assert counts == [(once, once), (once, once), (2 * once, once)], "another lot has its own"
+
+
 def test_cold_start_draws_an_even_sample(settings: Settings) -> None:
     events = run(settings)
     found = questions(settings)
