@@ -12,6 +12,7 @@ from camera.milled_steel import CLASSES
 from config.document import to_toml
 from config.errors import UserError
 from config.settings import Settings
+from device.activation import model_path
 from device.answers import add_answer
 from device.locks import one_at_a_time
 from device.model import load_model
@@ -245,3 +246,56 @@ def test_the_command_tells_every_criterion_and_ends_well(site: Settings, tmp_pat
     wrong = subprocess.run(run, capture_output=True, text=True, check=False)
     assert wrong.returncode != 0
     assert wrong.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("harm", ["gone", "empty", "a byte"])
+def test_a_damaged_champion_is_made_good_from_what_was_published(site: Settings, harm: str) -> None:
+    first = night(site)
+    path = model_path(site.trainer.data, first.model_id)
+    whole = path.read_bytes()
+    hurt(path, harm)
+    db = open_store(site.trainer.data)
+    store(db, *plates(9000, 4))
+    db.close()
+    second = night(site)
+    assert second.champion_id == first.model_id
+    assert second.notes == []
+    assert path.read_bytes() == whole
+
+
+def hurt(path: Path, harm: str) -> None:
+    """Damage a model file; with another byte in its weights it can still be loaded."""
+    content = bytearray(path.read_bytes())
+    if harm == "a byte":
+        content[100_000] ^= 1
+        path.write_bytes(content)
+        assert load_model(path).id != path.stem
+    elif harm == "empty":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+
+
+def test_without_any_copy_of_the_champion_the_floors_count_and_it_is_told(
+    site: Settings, tmp_path: Path
+) -> None:
+    first = night(site)
+    for path in site.trainer.data.rglob(f"*{first.model_id}.onnx"):
+        path.write_bytes(b"damaged")
+    db = open_store(site.trainer.data)
+    store(db, *plates(9000, 4))
+    db.close()
+    file = tmp_path / "site.toml"
+    file.write_text(to_toml(site))
+    command = [sys.executable, "-m", "millsight", "trainer"]
+    done = subprocess.run(
+        [*command, "freeze", "-c", str(file)], capture_output=True, text=True, check=True
+    )
+    assert "version 1" in done.stdout
+    done = subprocess.run(
+        [*command, "night", "-c", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lost = f"the file of the model in use, {first.model_id[:12]}, is lost or damaged"
+    assert f"note: {lost}: only the floors counted\n" in done.stdout
+    assert "not significantly worse" not in done.stdout
