@@ -181,8 +181,11 @@ class Unfinished:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _read(self, name: str) -> Any:
-        path = self.folder / name
-        return json.loads(path.read_bytes()) if path.is_file() else None
+        """A value that was written; None: it is not there, or damaged."""
+        try:
+            return json.loads((self.folder / name).read_bytes())
+        except (OSError, ValueError):
+            return None
 
     def _write(self, name: str, value: Any) -> None:
         write_durably(self.folder / name, json.dumps(value).encode())

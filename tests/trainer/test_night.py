@@ -21,10 +21,11 @@ from device.store import open_store
 from tests.trainer.night_site import changed, golden_folder, make_site, plates, store
 from trainer.golden import freeze, golden_set
 from trainer.material import prepare
+from trainer.networks import make_network
 from trainer.night import Idle, Night, run_night
-from trainer.nights import nights_folder, past_nights
+from trainer.nights import Unfinished, nights_folder, past_nights
 from trainer.publish import releases
-from trainer.training import Training
+from trainer.training import Trained, Training
 
 
 @pytest.fixture
@@ -299,3 +300,21 @@ def test_without_any_copy_of_the_champion_the_floors_count_and_it_is_told(
     lost = f"the file of the model in use, {first.model_id[:12]}, is lost or damaged"
     assert f"note: {lost}: only the floors counted\n" in done.stdout
     assert "not significantly worse" not in done.stdout
+
+
+@pytest.mark.parametrize("harm", ["empty", "half", "a byte"])
+def test_what_a_killed_night_left_damaged_is_done_anew(tmp_path: Path, harm: str) -> None:
+    left = Unfinished(tmp_path, "the same")
+    left.keep("judgement", 1, {"publish": True})
+    network = make_network("gapc", 2)
+    left.memory.keep("run", Trained(network, 12, stopped=False, seconds=1.0))
+    assert left.recall("judgement", 1) == {"publish": True}
+    assert left.memory.recall("run", Training(), 2) is not None
+    for path in tmp_path.iterdir():
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 255
+        damaged = {"empty": b"", "half": content[: len(content) // 2], "a byte": content}
+        path.write_bytes(damaged[harm])
+    assert left.recall("judgement", 1) is None
+    assert left.memory.recall("run", Training(), 2) is None
+    assert Unfinished(tmp_path, "the same").recall("judgement", 1) is None
