@@ -7,7 +7,7 @@ was killed had finished is used again if it would come out the same; the rest is
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from device.durable import write_durably
 from device.exchange.place import open_place
 from device.locks import one_at_a_time
 from device.second_look import Doubt, add_doubts
-from device.store import exclusive, open_store
+from device.store import STORE_FILE, exclusive, explain_errors, open_store
 from device.trail import add_event
 from device.verdict import Judged as Opinion
 from device.verdict import judge as judge_patches
@@ -198,13 +198,14 @@ def _run_one(
     training: Training | None,
     on_step: OnStep | None,
 ) -> Night | Idle:
-    db = open_store(settings.trainer.data)
-    try:
-        clock.enter("check labels")
-        material = prepare(db, settings, training or training_of(settings))
-        return work(db, settings, material, merged, clock, training, on_step)
-    finally:
-        db.close()
+    data = settings.trainer.data
+    with closing(open_store(data)) as db, explain_errors(data / STORE_FILE):
+        try:
+            clock.enter("check labels")
+            material = prepare(db, settings, training or training_of(settings))
+            return work(db, settings, material, merged, clock, training, on_step)
+        except OSError as error:  # a disk that is full names no file
+            raise UserError(f"{error.filename or data}: {error.strerror or error}") from None
 
 
 class Clock:
