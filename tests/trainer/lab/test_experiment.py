@@ -245,6 +245,30 @@ def test_what_another_process_runs_is_left_to_it(
     assert names == {f"{ARMS[name].name}-seed0.json" for name in ("RS", "paper")}
 
 
+def few_images(folder: Path, each: int) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+        for number in range(each):
+            image = rng.integers(0, 256, (20 + number, 33), dtype=np.uint8)
+            cv2.imwrite(str(folder / name / f"{number}.png"), image)
+    return folder
+
+
+def test_a_folder_with_few_images_is_enough(tiny: Experiment, tmp_path: Path) -> None:
+    data = few_images(tmp_path / "few", 4)
+    experiment("tiny", data=data, seeds="0", out=tmp_path / "lab", threads=1)
+    assert len(list((tmp_path / "lab" / "arms" / "few").iterdir())) == len(ARMS)
+
+
+def test_a_folder_without_an_image_for_each_part_is_refused(
+    tiny: Experiment, tmp_path: Path
+) -> None:
+    data = few_images(tmp_path / "few", 3)
+    with pytest.raises(UserError, match="few: 6 images are too few"):
+        experiment("tiny", data=data, seeds="0", out=tmp_path / "lab", threads=1)
+
+
 def test_unknown_experiments_and_missing_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="table2"):
         find("table6")
