@@ -175,6 +175,20 @@ def test_every_round_of_the_shorter_arm_is_that_of_the_longer(two_classes: LabDa
     assert own == beginning
 
 
+def test_the_shorter_arm_of_few_images_is_the_beginning_too(
+    two_classes: LabData, tmp_path: Path
+) -> None:
+    """With under 25 images 3 and 6 % are one label, so there is one round and not two."""
+    some = np.r_[0:5, 18:23]
+    data = lab_data("ten", two_classes.patches[some], two_classes.labels[some], ["a", "b"])
+    long, few = (Arm("best", schedule=s, training=SHORT) for s in ("best", "few"))
+    save_arm(tmp_path, data, long, 0, run_arm(long, data, 0))
+    served = load_arm(tmp_path, data, few, 0)
+    assert served is not None
+    labels = [here["labels"] for here in served["rounds"]]
+    assert labels == [here["labels"] for here in run_arm(few, data, 0)["rounds"]] == [1]
+
+
 def test_a_trace_changes_nothing_else(
     two_classes: LabData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
