@@ -38,7 +38,7 @@ def experiment(
     data
         Folder of class folders; any number of classes, images of any size.
     seeds
-        Seeds, as 0-4 or 0,2,5. Splits, draws and training all follow from them.
+        Seeds, as 0-4 or 0,2,5, each once. Splits, draws and training all follow from them.
     json_file
         File for the tables with every seed's value.
     out
@@ -86,15 +86,19 @@ def experiment(
 
 
 def parse_seeds(text: str) -> list[int]:
-    """`0-4` or `0,2,5` as numbers.
+    """`0-4` or `0,2,5` as numbers of up to nine digits, each once: twice is no second run.
 
     Raises:
         UserError: neither.
     """
-    if match := re.fullmatch(r"(\d+)-(\d+)", text):
+    if match := re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})", text):
         first, last = map(int, match.groups())
         if first <= last:
             return list(range(first, last + 1))
-    elif re.fullmatch(r"\d+(,\d+)*", text):
-        return [int(number) for number in text.split(",")]
-    raise UserError(f"--seeds {text}: write a range such as 0-4, or numbers such as 0,2,5")
+    elif re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9})*", text):
+        numbers = [int(number) for number in text.split(",")]
+        if len(set(numbers)) == len(numbers):
+            return numbers
+    raise UserError(
+        f"--seeds {text}: write a range such as 0-4, or numbers such as 0,2,5, each once"
+    )

@@ -236,7 +236,7 @@ def test_seeds(text: str, numbers: list[int]) -> None:
     assert parse_seeds(text) == numbers
 
 
-@pytest.mark.parametrize("text", ["", "4-0", "a", "1,", "-1"])
+@pytest.mark.parametrize("text", ["", "4-0", "a", "1,", "-1", "0,1,0", "4294967296", "²"])
 def test_other_seeds_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="--seeds"):
         parse_seeds(text)
