@@ -313,8 +313,8 @@ def test_what_a_killed_night_left_damaged_is_done_anew(tmp_path: Path, harm: str
     for path in tmp_path.iterdir():
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 255
-        damaged = {"empty": b"", "half": content[: len(content) // 2], "a byte": content}
-        path.write_bytes(damaged[harm])
+        kept = {"empty": 0, "half": len(content) // 2, "a byte": len(content)}[harm]
+        path.write_bytes(content[:kept])
     assert left.recall("judgement", 1) is None
     assert left.memory.recall("run", Training(), 2) is None
     assert Unfinished(tmp_path, "the same").recall("judgement", 1) is None
