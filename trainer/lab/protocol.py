@@ -1,6 +1,7 @@
 """Data sets of the laboratory and how they are split (the paper's sections 3.2 and 5.2)."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def load_folder(folder: Path) -> LabData:
         UserError: no such folder, fewer than two classes, or an unreadable image.
     """
     dataset = class_folders(folder)
-    return lab_data(folder.name, dataset.patches(), dataset.labels, dataset.classes)
+    name = Path(os.path.abspath(folder)).name  # noqa: PTH100 - not of what a link leads to
+    return lab_data(name, dataset.patches(), dataset.labels, dataset.classes)
 
 
 def lab_data(
