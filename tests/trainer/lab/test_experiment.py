@@ -1,6 +1,7 @@
 """The command end to end on a small folder: tables, figures, and going on where it ended."""
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -292,6 +293,42 @@ def test_unknown_experiments_and_missing_folders_are_refused(tmp_path: Path) -> 
         experiment("fig9", data=tmp_path, finished=True)
     with pytest.raises(UserError, match="folder does not exist"):
         experiment("table2", data=tmp_path, json_file=tmp_path / "none" / "x.json")
+
+
+def test_what_cannot_run_on_a_folder_keeps_nothing_else_back(folder: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    with pytest.raises(UserError) as refusal:
+        experiment(
+            "everything", data=folder, seeds="0", out=tmp_path, json_file=told, finished=True
+        )
+    lines = str(refusal.value).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["table7", "fig12", "fig13"]
+    assert all("no class 'pitted_surface'" in line for line in lines)
+    assert list(json.loads(told.read_text())) == [
+        n for n in EVERYTHING if f"{n}:" not in str(lines)
+    ]
+
+
+def test_what_would_fail_in_the_end_is_refused_at_the_beginning(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="cannot be written"):
+        experiment("table2", data=folder, json_file=tmp_path)
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    with pytest.raises(UserError, match="needs skimage: pip install"):
+        experiment("table2", data=folder)
+
+
+def test_shared_maps_need_a_frame_of_test_images(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="8 test images, a fifth of all, make no frame: 25 are"):
+        experiment("overlap", data=folder, seeds="0", out=tmp_path, threads=1)
+
+
+def test_a_folder_is_called_what_it_is_called(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder / "dots")
+    assert load_folder(Path("..")).name == "two"
 
 
 def test_where_nothing_is_finished_nothing_is_written(
