@@ -1,6 +1,7 @@
 """A night, from labels in the trainer's store to a model that is published or kept back."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -178,6 +179,20 @@ def test_golden_patches_are_frozen_in_versions_and_never_learnt_from(site: Setti
     assert len(kept.fetchall()) == 32  # version 1 is what it was
     golden_folder(folder / "rust", *plates(1, 1))
     with pytest.raises(UserError, match="has a folder 'rust', which is no class of recipe"):
+        freeze(db, site)
+    db.close()
+
+
+def test_a_golden_picture_of_two_classes_is_refused(site: Settings) -> None:
+    folder = site.trainer.golden
+    assert folder is not None
+    picture, name = plates(5000, 1)
+    (other,) = plates(0, 2)[1][1:]
+    golden_folder(folder / "again", picture, [other])
+    (folder / "again" / other / "000.png").rename(folder / other / "again.png")
+    shutil.rmtree(folder / "again")
+    db = open_store(site.trainer.data)
+    with pytest.raises(UserError, match=rf"{other}/again\.png: the same .*/{name[0]}/000\.png"):
         freeze(db, site)
     db.close()
 
