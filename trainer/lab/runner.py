@@ -113,6 +113,7 @@ def examine(
         figures |= _pseudo_labels(learner, data, splits)
     if isinstance(learner, GuardedLearner):
         figures |= _guarded(learner, data, splits)
+    # without a validation set these images are in the pool, and some of them learnt from by now
     stop = predicted_classes(learner.judge(data.patches[splits.validation]).log_probabilities)
     hits = stop == data.labels[splits.validation]
     small = np.random.default_rng(0).permutation(len(hits))[:SMALL_VALIDATION]
