@@ -74,6 +74,7 @@ def _told(done: "Night | Idle") -> list[str]:
         lines.append(f"{done.asked_again} labels are asked again")
     lines += [f"new class: {name}" for name in done.classes.grown]
     lines += [f"class that is no more: {name}" for name in done.classes.gone]
+    lines += [f"note: {note}" for note in done.notes]
     lines.append(f"report: {done.report}")
     if done.published:
         lines.append(f"published {done.model_id[:12]}, from {done.labels} labels")

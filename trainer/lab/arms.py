@@ -12,7 +12,7 @@ from trainer.lab.consistency import Consistency, ConsistencyLearner
 from trainer.lab.guard import Guard, GuardedLearner
 from trainer.lab.handmade import HandmadeLearner
 from trainer.lab.learners import CLASSIFIERS, BestLearner, Learner, PaperLearner, PaperRecipe
-from trainer.lab.protocol import STEP_SHARE, LabData, Splits
+from trainer.lab.protocol import LabData, Splits, step_of
 from trainer.learning.memory import Memory
 from trainer.learning.training import Training
 
@@ -89,7 +89,7 @@ def totals(arm: Arm, images: int, splits: Splits) -> list[int]:
     if arm.schedule == "all":
         return [len(splits.train)]
     if arm.schedule in LAST_SHARES:
-        step = max(1, round(STEP_SHARE * images))
+        step = step_of(images)
         most = round(LAST_SHARES[arm.schedule] * images) - len(splits.validation)
         return list(range(len(splits.initial), most + 1, step)) or [len(splits.initial)]
     return [max(1, round(share * images)) for share in SHARES[arm.schedule]]

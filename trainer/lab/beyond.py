@@ -161,7 +161,8 @@ def _pseudo_labels(results: Results) -> Table:
             ]
             seeds[row] = len(runs)
     heads = ["views used in training [%]", "right at the end [%]"]
-    return Table("Pseudo-labels", heads, rows, seeds, "Of patches surer than the threshold.")
+    note = "Of the training images surer than the threshold, the few labelled ones among them."
+    return Table("Pseudo-labels", heads, rows, seeds, note)
 
 
 def _guard(results: Results) -> Table:

@@ -55,7 +55,8 @@ def _beginning(folder: Path, data: LabData, arm: Arm, seed: int) -> dict[str, An
     longer = load_arm(folder, data, replace(arm, schedule="best"), seed)
     if longer is None:
         return None
-    rounds = longer["rounds"][: len(SHARES["few"])]
+    most = max(1, round(SHARES["few"][-1] * len(data.labels)))
+    rounds = [here for here in longer["rounds"] if here["labels"] <= most]
     seconds = sum(here["seconds"] for here in rounds)  # of training only
     return (
         longer

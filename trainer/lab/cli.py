@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from config.errors import UserError
+
+PACKAGES = ("matplotlib", "skimage", "sklearn")
+"""Those of the extra `lab`, some of which are needed only after hours."""
 
 
 def experiment(
@@ -38,7 +42,7 @@ def experiment(
     data
         Folder of class folders; any number of classes, images of any size.
     seeds
-        Seeds, as 0-4 or 0,2,5. Splits, draws and training all follow from them.
+        Seeds, as 0-4 or 0,2,5, each once. Splits, draws and training all follow from them.
     json_file
         File for the tables with every seed's value.
     out
@@ -48,6 +52,8 @@ def experiment(
     finished
         Only tell of what is finished; run nothing.
     """
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        raise UserError(f"the laboratory needs {missing[0]}: pip install 'millsight[lab]'")
     import torch  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
@@ -58,8 +64,8 @@ def experiment(
     from trainer.learning.progress import training_bar  # noqa: PLC0415
 
     numbers = parse_seeds(seeds)
-    if json_file is not None and not json_file.resolve().parent.is_dir():
-        raise UserError(f"{json_file}: its folder does not exist; make it, or name another file")
+    if json_file is not None:
+        _refuse_unwritable(json_file)
     chosen = {} if name in ALONE else find(name)
     if name in ALONE and finished:
         raise UserError(f"{name} keeps no arms; run it without --finished")
@@ -68,10 +74,15 @@ def experiment(
     images = load_folder(data)
     with training_bar(Console(stderr=True)) as on_step:
         told: dict[str, Any] = {}
+        wrong: list[str] = []
         for title, one in chosen.items():
-            results = run_grid(
-                one.jobs, images, numbers, out, console, on_step, only_finished=finished
-            )
+            try:
+                results = run_grid(
+                    one.jobs, images, numbers, out, console, on_step, only_finished=finished
+                )
+            except UserError as error:  # such as images of other classes than it is made of
+                wrong.append(f"{title}: {error}")
+                continue
             report = write_report(title, one, results, len(images.labels), out, console)
             told = report if len(chosen) == 1 else told | {title: report}
         if name == "fig9":
@@ -80,21 +91,36 @@ def experiment(
             told = run_races(images, numbers, out, console, lambda step: on_step(name, step))
         elif name == "overlap":
             told = run_overlap(images, numbers, out, lambda step: on_step(name, step))
-    if json_file is not None:
+    if json_file is not None and told:
         json_file.write_text(json.dumps(told, indent=1) + "\n")
+    if wrong:
+        raise UserError("\n".join(wrong))
     console.print(f"tables and figures: {out}")
 
 
+def _refuse_unwritable(file: Path) -> None:
+    """Before hours are spent on what shall be written there."""
+    folder = file.resolve().parent
+    if not folder.is_dir():
+        raise UserError(f"{file}: its folder does not exist; make it, or name another file")
+    if file.is_dir() or not os.access(file if file.exists() else folder, os.W_OK):
+        raise UserError(f"{file}: cannot be written; name another file")
+
+
 def parse_seeds(text: str) -> list[int]:
-    """`0-4` or `0,2,5` as numbers.
+    """`0-4` or `0,2,5` as numbers of up to nine digits, each once: twice is no second run.
 
     Raises:
         UserError: neither.
     """
-    if match := re.fullmatch(r"(\d+)-(\d+)", text):
+    if match := re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})", text):
         first, last = map(int, match.groups())
         if first <= last:
             return list(range(first, last + 1))
-    elif re.fullmatch(r"\d+(,\d+)*", text):
-        return [int(number) for number in text.split(",")]
-    raise UserError(f"--seeds {text}: write a range such as 0-4, or numbers such as 0,2,5")
+    elif re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9})*", text):
+        numbers = [int(number) for number in text.split(",")]
+        if len(set(numbers)) == len(numbers):
+            return numbers
+    raise UserError(
+        f"--seeds {text}: write a range such as 0-4, or numbers such as 0,2,5, each once"
+    )

@@ -23,6 +23,7 @@ from camera.milled_steel import (
     random_optics,
     render_plate,
 )
+from config.errors import UserError
 from config.settings import PATCH_SIZE
 from device.judging.levelling import CONTRAST, GREY, level
 from device.judging.model import STANDARDISE_EPSILON
@@ -234,10 +235,19 @@ def accuracies(
 
 
 def run(data: LabData, seed: int, on_step: OnStep) -> dict[str, Any]:
-    """What sharing costs on simulated frames, and on pasted ones of real images."""
+    """What sharing costs on simulated frames, and on pasted ones of real images.
+
+    Raises:
+        UserError: there are too few images for a pasted frame.
+    """
     keep_large_buffers()
-    sheets = simulated(1000 + seed, FRAMES_TO_LEARN), simulated(2000 + seed, FRAMES_TO_TEST)
     splits = make_splits(data, seed)
+    if len(splits.test) < TILES**2:
+        raise UserError(
+            f"{data.name}: {len(splits.test)} test images, a fifth of all, make no frame: "
+            f"{TILES**2} are needed"
+        )
+    sheets = simulated(1000 + seed, FRAMES_TO_LEARN), simulated(2000 + seed, FRAMES_TO_TEST)
     rest = np.concatenate([splits.train, splits.validation])
     tiles = pasted(data, rest, seed), pasted(data, splits.test, seed)
     return {

@@ -1,12 +1,14 @@
 """Data sets of the laboratory and how they are split (the paper's sections 3.2 and 5.2)."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from config.errors import UserError
 from device.judging.kls import Ints
 from device.judging.patches import Patches
 from trainer.learning.dataset import class_folders, split
@@ -52,7 +54,8 @@ def load_folder(folder: Path) -> LabData:
         UserError: no such folder, fewer than two classes, or an unreadable image.
     """
     dataset = class_folders(folder)
-    return lab_data(folder.name, dataset.patches(), dataset.labels, dataset.classes)
+    name = Path(os.path.abspath(folder)).name  # noqa: PTH100 - not of what a link leads to
+    return lab_data(name, dataset.patches(), dataset.labels, dataset.classes)
 
 
 def lab_data(
@@ -69,16 +72,29 @@ def lab_data(
     return LabData(name, patches, labels, classes, sources, digest.hexdigest()[:16])
 
 
+def step_of(images: int) -> int:
+    """Questions of a round, of so many images in all."""
+    return max(1, round(STEP_SHARE * images))
+
+
 def make_splits(data: LabData, seed: int) -> Splits:
     """60/20/20 of every class by source image, and a tenth of the training part as initial pool.
 
     The initial pool holds equally many of every class, as the paper's 18 per class, and at
     least one.
+
+    Raises:
+        UserError: there are too few images for a test and a validation part.
     """
     first = np.unique(data.sources, return_index=True)[1]
     kinds = data.labels[first]
     rest, test = split(kinds, TEST_SHARE, seed)
     kept, held = split(kinds[rest], VALIDATION_SHARE / (1 - TEST_SHARE), seed + 1)
+    if not len(test) or not len(held):
+        raise UserError(
+            f"{data.name}: {len(kinds)} images are too few; training, validation and test need at "
+            "least four of a class"
+        )
     names = data.sources[first]
     train = np.flatnonzero(np.isin(data.sources, names[rest[kept]]))
     rng = np.random.default_rng([seed, 2])

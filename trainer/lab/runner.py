@@ -18,7 +18,7 @@ from trainer.lab.guard import GuardedLearner
 from trainer.lab.handmade import HandmadeLearner
 from trainer.lab.learners import Learner, PaperLearner, in_eight_orientations, judge
 from trainer.lab.metrics import evaluate
-from trainer.lab.protocol import STEP_SHARE, LabData, Splits, make_splits
+from trainer.lab.protocol import LabData, Splits, make_splits, step_of
 from trainer.lab.strategies import make_strategy
 from trainer.learning.memory import Memory
 from trainer.learning.networks import Network
@@ -72,7 +72,7 @@ def run_arm(
     for here in algorithm:
         figures, before = examine(arm, learner, data, splits, here, before, again=told)
         if told and arm.schedule != "all":
-            figures["overlap_lc"] = _overlap(here, round(STEP_SHARE * len(data.labels)))
+            figures["overlap_lc"] = _overlap(here, step_of(len(data.labels)))
         rounds.append(figures)
     result: dict[str, Any] = {"rounds": rounds, "seconds": round(time.monotonic() - began, 1)}
     return result | ({"trace": traces} if traces else {})
@@ -113,6 +113,7 @@ def examine(
         figures |= _pseudo_labels(learner, data, splits)
     if isinstance(learner, GuardedLearner):
         figures |= _guarded(learner, data, splits)
+    # without a validation set these images are in the pool, and some of them learnt from by now
     stop = predicted_classes(learner.judge(data.patches[splits.validation]).log_probabilities)
     hits = stop == data.labels[splits.validation]
     small = np.random.default_rng(0).permutation(len(hits))[:SMALL_VALIDATION]

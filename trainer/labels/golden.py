@@ -99,10 +99,16 @@ def freeze(db: Database, settings: Settings, known: Iterable[str] = ()) -> Froze
         raise UserError(
             f"{folder}: has a folder {unknown[0]!r}, which is no class of recipe {recipe.name!r}"
         )
-    found = {
-        pixels_id(patch): (dataset.classes[c], patch)
-        for patch, c in zip(dataset.patches(), dataset.labels, strict=True)
-    }
+    found: dict[str, tuple[str, NDArray[np.uint8]]] = {}
+    files: dict[str, Path] = {}
+    for file, patch, c in zip(dataset.files, dataset.patches(), dataset.labels, strict=True):
+        name, identity = dataset.classes[c], pixels_id(patch)
+        if identity in found and found[identity][0] != name:
+            raise UserError(
+                f"{file}: the same picture as {files[identity]}, which is of another class; "
+                "remove the wrong one"
+            )
+        found[identity], files[identity] = (name, patch), file
     with exclusive(db):
         rows = db.execute(
             "SELECT id, class FROM golden WHERE recipe = ? AND until IS NULL", [recipe.name]

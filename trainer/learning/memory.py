@@ -49,15 +49,18 @@ class Memory:
         write_durably(self._folder / f"{key}.npz", content.getvalue())
 
     def recall(self, key: str, training: Training, classes: int) -> Trained | None:
-        """A run that is remembered, as it ended."""
+        """A run that is remembered, as it ended; None: it is not, or its file is damaged."""
         path = self._folder / f"{key}.npz"
         if not path.is_file():
             return None
-        with np.load(path) as arrays:
-            found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        steps, seconds = int(found.pop("steps")), float(found.pop("seconds", 0))
-        network = make_network(
-            training.network, classes, training.dropout, levelled=training.levelled
-        )
-        network.load_state_dict(found)
+        try:
+            with path.open("rb") as file, np.load(file) as arrays:
+                found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+            steps, seconds = int(found.pop("steps")), float(found.pop("seconds", 0))
+            network = make_network(
+                training.network, classes, training.dropout, levelled=training.levelled
+            )
+            network.load_state_dict(found)
+        except Exception:  # noqa: BLE001 - NumPy has no common error class for damage
+            return None
         return Trained(network.eval(), steps, stopped=False, seconds=seconds)

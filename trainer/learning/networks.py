@@ -91,8 +91,9 @@ class GlobalPoolingNet(nn.Module):
     def activation_maps(self, patches: Tensor) -> Tensor:
         """Class activation maps (Fig. 9): float [N, C, 13, 13].
 
-        Map c at a place is what that place contributes to class c's logit: the dense layer's
-        weights of c times the 64 feature maps.
+        Map c at a place is what that place can contribute to class c's logit: the dense layer's
+        weights of c times the 64 feature maps. Of two by two places the largest of each feature
+        does, and of the last row and column none: the last pooling stands behind the maps.
         """
         weight = self.dense.weight[:, :, None, None]
         return F.conv2d(self.base(self.standardise(patches)), weight)

@@ -121,7 +121,8 @@ def train(
                 if on_step is not None and on_step(here):
                     stopped = True
                     break
-                if 2 * here.step == here.steps and is_dead(losses, chance):
+                half = 2 * here.step == here.steps and start + 1 < STARTS
+                if half and is_dead(losses, chance):
                     break
         except KeyboardInterrupt:
             stopped = True
@@ -180,8 +181,9 @@ def optimise(
 
 
 def is_dead(losses: list[float], chance: float) -> bool:
-    """Whether the last losses are hardly better than answering by chance: a bad start."""
-    return bool(losses) and float(np.mean(losses[-20:])) > 0.95 * chance
+    """Whether the last losses are hardly better than answering by chance, or are no numbers: a bad
+    start."""
+    return bool(losses) and not float(np.mean(losses[-20:])) <= 0.95 * chance
 
 
 def chance_loss(labels: NDArray[np.int64], smoothing: float, classes: int) -> float:

@@ -11,12 +11,15 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from config.errors import UserError
 from config.settings import Settings
-from device.judging.model import Model, load_model
+from device.judging.model import Model, load_model, read_model_file
 from device.models.activation import model_path
 from device.system.clock import stamp
 from device.system.durable import write_durably
+from device.update.client import TARGETS
 from trainer.learning.memory import Memory
+from trainer.publishing.keys import repository_folder
 
 
 def nights_folder(settings: Settings) -> Path:
@@ -65,9 +68,8 @@ def record_night(
     )  # fmt: skip
 
 
-def champion_of(db: Database, settings: Settings, withdrawn: Collection[str] = ()) -> Model | None:
-    """The model in use for the recipe; None: there is none, or its file is lost, and then only the
-    floors count.
+def champion_id(db: Database, settings: Settings, withdrawn: Collection[str] = ()) -> str | None:
+    """The id of the model in use for the recipe; None: there is none.
 
     The last one that came into force for it in this store and was not withdrawn. Rows without the
     name of a recipe are of an older program: they count unless a night of another recipe made the
@@ -85,9 +87,43 @@ def champion_of(db: Database, settings: Settings, withdrawn: Collection[str] = (
         if unnamed and json.loads(classes or "[]")[: len(recipe.classes)] != recipe.classes:
             continue
         if model_id not in withdrawn:
-            path = model_path(settings.trainer.data, model_id)
-            return load_model(path) if path.is_file() else None
+            return str(model_id)
     return None
+
+
+def champion_of(db: Database, settings: Settings) -> Model | None:
+    """The model in use for the recipe; None: there is none, or its file is gone for good."""
+    known = champion_id(db, settings)
+    return None if known is None else load_champion(settings, known)
+
+
+def load_champion(settings: Settings, model_id: str) -> Model | None:
+    """A model that was in use; a file that is lost or damaged is made good from what was published.
+    None: that is gone too.
+
+    Raises:
+        UserError: it is whole, and not for this program; or it cannot be written.
+    """
+    path = model_path(settings.trainer.data, model_id)
+    if not _is_whole(path, model_id):
+        # a published file bears its digest in front of its name, and a model's name is its digest
+        targets = repository_folder(settings) / TARGETS / settings.recipe.name
+        published = targets / f"{model_id}.{model_id}.onnx"
+        if not _is_whole(published, model_id):
+            return None
+        try:
+            write_durably(path, published.read_bytes())
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    return load_model(path)
+
+
+def _is_whole(path: Path, model_id: str) -> bool:
+    """Whether a file is the model of this id, to the byte."""
+    try:
+        return hashlib.sha256(read_model_file(path)).hexdigest() == model_id
+    except UserError:
+        return False
 
 
 def last_label(db: Database) -> int:
@@ -145,8 +181,11 @@ class Unfinished:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _read(self, name: str) -> Any:
-        path = self.folder / name
-        return json.loads(path.read_bytes()) if path.is_file() else None
+        """A value that was written; None: it is not there, or damaged."""
+        try:
+            return json.loads((self.folder / name).read_bytes())
+        except (OSError, ValueError):
+            return None
 
     def _write(self, name: str, value: Any) -> None:
         write_durably(self.folder / name, json.dumps(value).encode())

@@ -11,7 +11,7 @@ from trainer.labels.checks import Checked, check_labels
 from trainer.labels.classes import Classes, classes_of_tonight
 from trainer.labels.golden import Golden, Judged, golden_set, new_audits, separate
 from trainer.learning.training import Training
-from trainer.night.history import champion_of, digest, last_label, learnt_up_to
+from trainer.night.history import champion_id, digest, last_label, learnt_up_to, load_champion
 from trainer.publishing.publish import releases
 
 WITHOUT_EFFECT = {"data", "golden", "publish", "enough_agreement"}
@@ -30,6 +30,8 @@ class Material:
     learnt: LabelledPatches
     judged: Judged
     champion: Model | None
+    lost: str | None
+    """The id of the model in use, where its file is gone for good: only the floors count."""
     last_label: int
     inputs: str
     """Digest of all that decides what the night gives, but for the champion."""
@@ -43,7 +45,9 @@ def prepare(db: Database, settings: Settings, training: Training) -> Material:
     """
     recipe = settings.recipe
     withdrawn = {r.model for r in releases(settings) if r.withdrawn is not None}
-    champion = champion_of(db, settings, withdrawn)
+    in_force = champion_id(db, settings, withdrawn)
+    champion = None if in_force is None else load_champion(settings, in_force)
+    lost = in_force if champion is None else None
     last = last_label(db)
     in_use = None if champion is None else champion.metadata.classes
     classes = classes_of_tonight(db, recipe, in_use, settings.trainer.least_new_class)
@@ -64,4 +68,4 @@ def prepare(db: Database, settings: Settings, training: Training) -> Material:
         "strategy": tonight.asking.strategy,
         "training": str(training),
     })  # fmt: skip
-    return Material(tonight, classes, checked, golden, learnt, judged, champion, last, inputs)
+    return Material(tonight, classes, checked, golden, learnt, judged, champion, lost, last, inputs)

@@ -7,7 +7,7 @@ was killed had finished is used again if it would come out the same; the rest is
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from config.settings import Settings
 from device.exchange.opening import open_place
 from device.judging.verdict import Judged as Opinion
 from device.judging.verdict import judge as judge_patches
-from device.store.database import exclusive, open_store
+from device.store.database import STORE_FILE, exclusive, explain_errors, open_store
 from device.store.second_look import Doubt, add_doubts
 from device.store.trail import add_event
 from device.system.durable import write_durably
@@ -57,6 +57,9 @@ NO_GOLDEN = Criterion(
 )
 
 
+LOST = "the file of the model in use, {}, is lost or damaged: only the floors counted"
+
+
 @dataclass(frozen=True, slots=True)
 class Night:
     """What a night did."""
@@ -76,7 +79,7 @@ class Night:
     seconds: dict[str, float]
     """Where the time went."""
     notes: list[str]
-    """What somebody should be told of the exchange and the keys, and of labels that change
+    """What somebody should be told besides: that the model in use was lost, or that labels change
     nothing any more."""
 
     @property
@@ -95,7 +98,6 @@ class Idle:
     """A night that had nothing to train."""
 
     reason: str
-    notes: list[str]
 
 
 class Ended(NamedTuple):
@@ -145,7 +147,7 @@ def run_nights(
                 continue
             steps = _steps_of(name, on_step) if several else on_step
             try:
-                result = _run_one(settings, merged, notes, clock, training, steps)
+                result = _run_one(settings, merged, clock, training, steps)
             except UserError as error:
                 yield Ended(name, error)
             else:
@@ -192,18 +194,18 @@ def _steps_of(recipe: str, on_step: OnStep | None) -> OnStep | None:
 def _run_one(
     settings: Settings,
     merged: Merged,
-    notes: list[str],
     clock: "Clock",
     training: Training | None,
     on_step: OnStep | None,
 ) -> Night | Idle:
-    db = open_store(settings.trainer.data)
-    try:
-        clock.enter("check labels")
-        material = prepare(db, settings, training or training_of(settings))
-        return work(db, settings, material, merged, notes, clock, training, on_step)
-    finally:
-        db.close()
+    data = settings.trainer.data
+    with closing(open_store(data)) as db, explain_errors(data / STORE_FILE):
+        try:
+            clock.enter("check labels")
+            material = prepare(db, settings, training or training_of(settings))
+            return work(db, settings, material, merged, clock, training, on_step)
+        except OSError as error:  # a disk that is full names no file
+            raise UserError(f"{error.filename or data}: {error.strerror or error}") from None
 
 
 class Clock:
@@ -240,7 +242,6 @@ def work(
     settings: Settings,
     material: Material,
     merged: Merged,
-    notes: list[str],
     clock: Clock,
     training: Training | None,
     on_step: OnStep | None,
@@ -250,10 +251,10 @@ def work(
     past = past_nights(db, settings.recipe.name)
     if past and past[-1].inputs == material.inputs:
         ask_again(db, settings, doubts(db, material.checked.findings, settings.trainer.ask_again))
-        return Idle("no label, golden patch or setting has changed since the last night", notes)
+        return Idle("no label, golden patch or setting has changed since the last night")
     if len(set(material.learnt.classes)) < LEAST_CLASSES:
         ask_again(db, settings, doubts(db, material.checked.findings, settings.trainer.ask_again))
-        return Idle(few_labels(material.learnt), notes)
+        return Idle(few_labels(material.learnt))
     unfinished = Unfinished(folder / "unfinished", material.inputs)
     champion = material.champion
     result = retrain(
@@ -310,6 +311,9 @@ def work(
     ask_again(db, settings, again)
     clock.enter("end")
     unfinished.close()
+    notes = [settled.text()] if settled is not None and settled.enough else []
+    if material.lost is not None:
+        notes.append(LOST.format(material.lost[:12]))
     return Night(
         judgement,
         findings,
@@ -320,7 +324,7 @@ def work(
         page,
         len(again),
         dict(clock.laps),
-        notes + ([settled.text()] if settled is not None and settled.enough else []),
+        notes,
     )
 
 

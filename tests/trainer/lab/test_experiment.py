@@ -1,6 +1,7 @@
 """The command end to end on a small folder: tables, figures, and going on where it ended."""
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -175,6 +176,20 @@ def test_every_round_of_the_shorter_arm_is_that_of_the_longer(two_classes: LabDa
     assert own == beginning
 
 
+def test_the_shorter_arm_of_few_images_is_the_beginning_too(
+    two_classes: LabData, tmp_path: Path
+) -> None:
+    """With under 25 images 3 and 6 % are one label, so there is one round and not two."""
+    some = np.r_[0:5, 18:23]
+    data = lab_data("ten", two_classes.patches[some], two_classes.labels[some], ["a", "b"])
+    long, few = (Arm("best", schedule=s, training=SHORT) for s in ("best", "few"))
+    save_arm(tmp_path, data, long, 0, run_arm(long, data, 0))
+    served = load_arm(tmp_path, data, few, 0)
+    assert served is not None
+    labels = [here["labels"] for here in served["rounds"]]
+    assert labels == [here["labels"] for here in run_arm(few, data, 0)["rounds"]] == [1]
+
+
 def test_a_trace_changes_nothing_else(
     two_classes: LabData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,7 +237,7 @@ def test_seeds(text: str, numbers: list[int]) -> None:
     assert parse_seeds(text) == numbers
 
 
-@pytest.mark.parametrize("text", ["", "4-0", "a", "1,", "-1"])
+@pytest.mark.parametrize("text", ["", "4-0", "a", "1,", "-1", "0,1,0", "4294967296", "²"])
 def test_other_seeds_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="--seeds"):
         parse_seeds(text)
@@ -245,6 +260,30 @@ def test_what_another_process_runs_is_left_to_it(
     assert names == {f"{ARMS[name].name}-seed0.json" for name in ("RS", "paper")}
 
 
+def few_images(folder: Path, each: int) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+        for number in range(each):
+            image = rng.integers(0, 256, (20 + number, 33), dtype=np.uint8)
+            cv2.imwrite(str(folder / name / f"{number}.png"), image)
+    return folder
+
+
+def test_a_folder_with_few_images_is_enough(tiny: Experiment, tmp_path: Path) -> None:
+    data = few_images(tmp_path / "few", 4)
+    experiment("tiny", data=data, seeds="0", out=tmp_path / "lab", threads=1)
+    assert len(list((tmp_path / "lab" / "arms" / "few").iterdir())) == len(ARMS)
+
+
+def test_a_folder_without_an_image_for_each_part_is_refused(
+    tiny: Experiment, tmp_path: Path
+) -> None:
+    data = few_images(tmp_path / "few", 3)
+    with pytest.raises(UserError, match="few: 6 images are too few"):
+        experiment("tiny", data=data, seeds="0", out=tmp_path / "lab", threads=1)
+
+
 def test_unknown_experiments_and_missing_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="table2"):
         find("table6")
@@ -254,6 +293,42 @@ def test_unknown_experiments_and_missing_folders_are_refused(tmp_path: Path) -> 
         experiment("fig9", data=tmp_path, finished=True)
     with pytest.raises(UserError, match="folder does not exist"):
         experiment("table2", data=tmp_path, json_file=tmp_path / "none" / "x.json")
+
+
+def test_what_cannot_run_on_a_folder_keeps_nothing_else_back(folder: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    with pytest.raises(UserError) as refusal:
+        experiment(
+            "everything", data=folder, seeds="0", out=tmp_path, json_file=told, finished=True
+        )
+    lines = str(refusal.value).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["table7", "fig12", "fig13"]
+    assert all("no class 'pitted_surface'" in line for line in lines)
+    assert list(json.loads(told.read_text())) == [
+        n for n in EVERYTHING if f"{n}:" not in str(lines)
+    ]
+
+
+def test_what_would_fail_in_the_end_is_refused_at_the_beginning(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="cannot be written"):
+        experiment("table2", data=folder, json_file=tmp_path)
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    with pytest.raises(UserError, match="needs skimage: pip install"):
+        experiment("table2", data=folder)
+
+
+def test_shared_maps_need_a_frame_of_test_images(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="8 test images, a fifth of all, make no frame: 25 are"):
+        experiment("overlap", data=folder, seeds="0", out=tmp_path, threads=1)
+
+
+def test_a_folder_is_called_what_it_is_called(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder / "dots")
+    assert load_folder(Path("..")).name == "two"
 
 
 def test_where_nothing_is_finished_nothing_is_written(

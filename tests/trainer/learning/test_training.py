@@ -89,8 +89,9 @@ def test_the_result_is_the_average_of_the_weights(labelled: tuple[np.ndarray, np
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("weight", [0, np.nan])
 def test_a_dead_start_is_made_anew(
-    labelled: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+    labelled: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch, weight: float
 ) -> None:
     made: list[GlobalPoolingNet] = []
 
@@ -98,7 +99,7 @@ def test_a_dead_start_is_made_anew(
         network = GlobalPoolingNet("gapc", classes, dropout)
         if not made:
             for parameter in network.base.parameters():
-                parameter.data[:] = 0
+                parameter.data[:] = weight
                 parameter.requires_grad_(False)
         made.append(network)
         return network
@@ -109,6 +110,14 @@ def test_a_dead_start_is_made_anew(
     assert len(made) == 2
     assert trained.network is made[1]
     assert trained.steps == 40
+
+
+def test_the_last_start_is_never_left_half_trained(
+    labelled: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Where nearly all labels are of one class, no loss is much better than chance."""
+    few = Training(fewest_steps=10, most_steps=10, batch=4)
+    assert train(labelled[0][:8], labelled[1][:8], 2, few, seed=0).steps == 10
 
 
 @pytest.mark.parametrize(

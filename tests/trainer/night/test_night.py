@@ -1,6 +1,7 @@
 """A night, from labels in the trainer's store to a model that is published or kept back."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,14 +14,16 @@ from config.document import to_toml
 from config.errors import UserError
 from config.settings import Settings
 from device.judging.model import load_model
+from device.models.activation import model_path
 from device.models.models_in_use import in_force
 from device.store.answers import add_answer
 from device.store.database import open_store
 from device.system.locks import one_at_a_time
 from tests.trainer.night.night_site import changed, golden_folder, make_site, plates, store
 from trainer.labels.golden import freeze, golden_set
-from trainer.learning.training import Training
-from trainer.night.history import nights_folder, past_nights
+from trainer.learning.networks import make_network
+from trainer.learning.training import Trained, Training
+from trainer.night.history import Unfinished, nights_folder, past_nights
 from trainer.night.material import prepare
 from trainer.night.night import Idle, Night, run_night
 from trainer.publishing.publish import releases
@@ -180,6 +183,20 @@ def test_golden_patches_are_frozen_in_versions_and_never_learnt_from(site: Setti
     db.close()
 
 
+def test_a_golden_picture_of_two_classes_is_refused(site: Settings) -> None:
+    folder = site.trainer.golden
+    assert folder is not None
+    picture, name = plates(5000, 1)
+    (other,) = plates(0, 2)[1][1:]
+    golden_folder(folder / "again", picture, [other])
+    (folder / "again" / other / "000.png").rename(folder / other / "again.png")
+    shutil.rmtree(folder / "again")
+    db = open_store(site.trainer.data)
+    with pytest.raises(UserError, match=rf"{other}/again\.png: the same .*/{name[0]}/000\.png"):
+        freeze(db, site)
+    db.close()
+
+
 def test_a_new_class_grows_the_head_and_stays(site: Settings) -> None:
     site = changed(site, least_new_class=6)
     db = open_store(site.trainer.data)
@@ -245,3 +262,74 @@ def test_the_command_tells_every_criterion_and_ends_well(site: Settings, tmp_pat
     wrong = subprocess.run(run, capture_output=True, text=True, check=False)
     assert wrong.returncode != 0
     assert wrong.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("harm", ["gone", "empty", "a byte"])
+def test_a_damaged_champion_is_made_good_from_what_was_published(site: Settings, harm: str) -> None:
+    first = night(site)
+    path = model_path(site.trainer.data, first.model_id)
+    whole = path.read_bytes()
+    hurt(path, harm)
+    db = open_store(site.trainer.data)
+    store(db, *plates(9000, 4))
+    db.close()
+    second = night(site)
+    assert second.champion_id == first.model_id
+    assert second.notes == []
+    assert path.read_bytes() == whole
+
+
+def hurt(path: Path, harm: str) -> None:
+    """Damage a model file; with another byte in its weights it can still be loaded."""
+    content = bytearray(path.read_bytes())
+    if harm == "a byte":
+        content[100_000] ^= 1
+        path.write_bytes(content)
+        assert load_model(path).id != path.stem
+    elif harm == "empty":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+
+
+def test_without_any_copy_of_the_champion_the_floors_count_and_it_is_told(
+    site: Settings, tmp_path: Path
+) -> None:
+    first = night(site)
+    for path in site.trainer.data.rglob(f"*{first.model_id}.onnx"):
+        path.write_bytes(b"damaged")
+    db = open_store(site.trainer.data)
+    store(db, *plates(9000, 4))
+    db.close()
+    file = tmp_path / "site.toml"
+    file.write_text(to_toml(site))
+    command = [sys.executable, "-m", "millsight", "trainer"]
+    done = subprocess.run(
+        [*command, "freeze", "-c", str(file)], capture_output=True, text=True, check=True
+    )
+    assert "version 1" in done.stdout
+    done = subprocess.run(
+        [*command, "night", "-c", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lost = f"the file of the model in use, {first.model_id[:12]}, is lost or damaged"
+    assert f"note: {lost}: only the floors counted\n" in done.stdout
+    assert "not significantly worse" not in done.stdout
+
+
+@pytest.mark.parametrize("harm", ["empty", "half", "a byte"])
+def test_what_a_killed_night_left_damaged_is_done_anew(tmp_path: Path, harm: str) -> None:
+    left = Unfinished(tmp_path, "the same")
+    left.keep("judgement", 1, {"publish": True})
+    network = make_network("gapc", 2)
+    left.memory.keep("run", Trained(network, 12, stopped=False, seconds=1.0))
+    assert left.recall("judgement", 1) == {"publish": True}
+    assert left.memory.recall("run", Training(), 2) is not None
+    for path in tmp_path.iterdir():
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 255
+        kept = {"empty": 0, "half": len(content) // 2, "a byte": len(content)}[harm]
+        path.write_bytes(content[:kept])
+    assert left.recall("judgement", 1) is None
+    assert left.memory.recall("run", Training(), 2) is None
+    assert Unfinished(tmp_path, "the same").recall("judgement", 1) is None

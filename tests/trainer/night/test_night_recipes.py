@@ -19,7 +19,7 @@ from tests.device.conftest import model_file
 from tests.trainer.night.night_site import golden_folder, make_site, plates, store
 from tests.trainer.night.test_night_whole import millsight
 from trainer.labels.golden import golden_set
-from trainer.night.history import champion_of, past_nights
+from trainer.night.history import champion_of, nights_folder, past_nights
 from trainer.night.night import Idle, Night, run_nights
 from trainer.publishing.keys import replace_keys
 from trainer.publishing.publish import publish, record_champion, releases
@@ -119,6 +119,17 @@ def test_what_fails_for_one_recipe_stops_no_other(
     assert past_nights(db, "ring") == []
     assert len(past_nights(db, "default")) == 1
     db.close()
+
+
+def test_a_disk_that_fails_one_recipe_stops_no_other(both: dict[str, Settings]) -> None:
+    """As where its folder is on a disk that is full, or belongs to somebody else."""
+    folder = nights_folder(both["default"])
+    folder.parent.mkdir()
+    folder.touch()
+    ended = nights(both)
+    assert isinstance(ended["default"], UserError)
+    assert str(ended["default"]).startswith(str(folder))
+    assert isinstance(ended["ring"], Night)
 
 
 def test_after_a_stopped_training_no_other_begins(both: dict[str, Settings]) -> None:
