@@ -247,12 +247,17 @@ class Soak(Run):
             db.execute("SELECT verdict, sum(frames) FROM counters GROUP BY verdict").fetchall()
         )
         kept = db.execute("SELECT coalesce(max(id), 0) FROM flags").fetchone()[0]
+        rows = {
+            table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in ("frames", "patches", "flags", "labels", "pictures_gone")
+        }
         events = dict(db.execute("SELECT kind, count(*) FROM events GROUP BY kind").fetchall())
         whole = db.execute("PRAGMA integrity_check").fetchone()[0]
         found = self.result() | {
             "frames": sum(verdicts.values()),
             "verdicts": verdicts,
             "flags": kept,
+            "rows": rows,
             "events": events,
             "removed": get_state(db, "tidy"),
             "loop": get_state(db, "loop"),
