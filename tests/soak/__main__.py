@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.soak.full_speed import Soak
+from tests.soak.full_speed import ANSWER_S, Soak
 from tests.soak.month import Month
 
 
@@ -20,12 +20,17 @@ def main() -> int:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--hours", type=float, default=2.0, help="at full speed")
     length.add_argument("--days", type=int, default=None, help="simulated, with their nights")
+    parser.add_argument(
+        "--answers-every", type=float, default=ANSWER_S, metavar="SECONDS",
+        help="40 answers, carried up and back, and a new cycle of questions; at full speed",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, default=None)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if args.days is not None:
             return Month(args.days, Path(folder), args.json).to_the_end()
-        return Soak(args.hours, Path(folder), args.json).to_the_end()
+        soak = Soak(args.hours, Path(folder), args.json, args.answers_every)
+        return soak.to_the_end()
 
 
 if __name__ == "__main__":

@@ -97,8 +97,11 @@ class Soak(Run):
     Of a row: seconds; file, log, and what the store held after the last clean-up, in MB.
     """
 
-    def __init__(self, hours: float, folder: Path, file: Path | None) -> None:
-        """Of so many hours."""
+    def __init__(
+        self, hours: float, folder: Path, file: Path | None, answer_s: float = ANSWER_S
+    ) -> None:
+        """Of so many hours; `answer_s` is the pause between two lots of answers, in seconds."""
+        self.answer_s = answer_s
         super().__init__(folder, file, ("device", "review", "push", "merge"))
         self.hours = hours
         self.settings = site(folder)
@@ -195,7 +198,7 @@ class Soak(Run):
             self.look()
             if self.passed > answer_at:
                 self.answer()
-                answer_at = self.passed + ANSWER_S
+                answer_at = self.passed + self.answer_s
             if self.passed > save_at:
                 self.save()
                 save_at = self.passed + SAVE_S
@@ -216,6 +219,7 @@ class Soak(Run):
         found: dict[str, Any] = {
             "hours": round(self.passed / 3600, 3),
             "wanted_hours": self.hours,
+            "answers_every_s": self.answer_s,
             "warm_up_s": warm_up_s,
             "cpus": os.cpu_count(),
             "load": round(os.getloadavg()[2], 2),
