@@ -133,8 +133,18 @@ def restore(settings: Settings, copy: Path | None, who: str) -> str:
             add_action(db, who, "restored a copy", str(folder))
         db.close()
         aside = put_in_place(data, fresh, "before-restore")
+        _give_to_owner(data)
     kept = f"; the store before is {aside.name}" if aside else ""
     return f"{folder.name} is in place, {carried} answers carried over{kept}"
+
+
+def _give_to_owner(data: Path) -> None:
+    """Of root, who restores: what lies in the data folder is for the user that the services are."""
+    if os.geteuid() == 0:
+        owner = data.stat()
+        for path in data.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # somebody's file of a moment
+                os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _drop_parts(folder: Path) -> None:

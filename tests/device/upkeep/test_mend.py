@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import sqlite3
@@ -407,6 +408,24 @@ def test_what_follows_in_a_store_that_lost_its_last_rows_is_sent(
     assert found.events < events
     assert (found.flags, found.activations, found.minute) == (flags, activations, 5)
     db.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changing a file's owner needs root")
+def test_what_root_restores_is_for_the_user_of_the_services(
+    filled: Settings, tmp_path: Path
+) -> None:
+    settings = filled.model_copy(update={"backup": Backup(folder=tmp_path / "copies")})
+    data, nobody = settings.device.data, 65534
+    db = open_store(data)
+    back_up(settings, db)
+    db.close()
+    for path in (data, *data.rglob("*")):
+        os.chown(path, nobody, nobody)
+    (data / "models" / f"{in_use(settings)}.onnx").unlink()
+    restore(settings, None, "ben")
+    found = {str(path.relative_to(data)): path.stat().st_uid for path in data.rglob("*")}
+    assert set(found.values()) == {nobody}, found
+    assert STORE_FILE in found
 
 
 def copy_of(settings: Settings) -> Path:
