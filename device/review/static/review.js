@@ -97,7 +97,8 @@ async function post(path, body) {
     return null;
   }
   if (response.status === 403) reloadOnce();
-  if (response.status === 422) return { refused: true };
+  // 404: its picture went, for good; it must not hold up the taps behind it.
+  if ([404, 422].includes(response.status)) return { refused: true };
   condition = "gone";
   return null;
 }

@@ -1,5 +1,6 @@
 """The questions' page in a real browser, by touch, on the panels it is made for."""
 
+import contextlib
 import sqlite3
 
 import pytest
@@ -266,6 +267,25 @@ def test_a_tap_too_late_is_told(browser: Browser, server: Server, language: str)
         shown_screen(page, server, "late")
         assert shown(page) != patch
     assert answers_in(server.settings.device.data) == []
+
+
+@in_both_languages
+def test_a_tap_on_a_picture_that_went_holds_up_no_other(
+    browser: Browser, server: Server, language: str
+) -> None:
+    with page_of(browser, server, language=language) as page:
+        gone = shown(page)
+        page.wait_for_load_state("networkidle")  # the next question is there too
+        with contextlib.closing(sqlite3.connect(server.settings.device.data / STORE_FILE)) as db:
+            for table in ("claims", "flags"):
+                db.execute(f"DELETE FROM {table} WHERE patch_id = ?", [gone])
+            db.execute("DELETE FROM patches WHERE id = ?", [gone])
+            db.commit()
+        tap(page, "[data-tap=answer] >> nth=0")
+        expect(page.locator("#why")).to_have_text(texts(language)["news-refused"])
+        shown_screen(page, server, "refused")
+        patch = answer(page, 0)
+        eventually(lambda: [row[0] for row in answers_in(server.settings.device.data)], [patch])
 
 
 @in_both_languages
