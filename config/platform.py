@@ -82,7 +82,7 @@ class Scan(Section):
     overlap_mm: float = Field(default=2, ge=0, le=1000)
     """Least overlap of neighbouring pictures."""
     keep_plates: int = Field(default=200, ge=0, le=100000)
-    """Maps of scanned plates that are kept, the latest; 0: none is made."""
+    """Maps of scanned plates that are kept, the latest of the recipe; 0: none is made."""
 
     @model_validator(mode="after")
     def _pictures_are_wider_than_their_overlap(self) -> Self:

@@ -87,15 +87,17 @@ def put_back_answers(db: Database, folder: Path, device: str) -> int:
     return count
 
 
-def trim_log(db: Database, folder: Path, keep_days: float) -> int:
+def trim_log(db: Database, folder: Path, keep_days: float, *, at_once: bool = False) -> int:
     """Remove what the trainer has acknowledged, once the file is large; lines that stay, or -1.
+
+    `at_once`: also where it is small, for answers went, and must not be taken for lost ones.
 
     Within a transaction that keeps writers away. A line whose answer is not in the store stays
     for `keep_days`: the store may be damaged without anybody knowing it yet.
     """
     path = folder / FILE
     try:
-        if path.stat().st_size < TRIM_FROM:
+        if path.stat().st_size < (1 if at_once else TRIM_FROM):
             return -1
     except OSError:
         return -1

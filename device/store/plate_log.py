@@ -12,7 +12,7 @@ from device.system.clock import stamp
 
 
 def add_plate(db: Database, plate: Plate) -> None:
-    """Store a plate, and let go of those that are too many."""
+    """Store a plate, and let go of those of its recipe that are too many."""
     mosaic = cv2.imencode(".jpg", plate.mosaic, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
     heat = cv2.imencode(".png", plate.heat)[1].tobytes()
     patches = [[*(round(v, 3) for v in patch[:4]), *patch[4:]] for patch in plate.patches]
@@ -27,8 +27,9 @@ def add_plate(db: Database, plate: Plate) -> None:
         ],
     )  # fmt: skip
     db.execute(
-        "DELETE FROM plates WHERE id NOT IN (SELECT id FROM plates ORDER BY id DESC LIMIT ?)",
-        [plate.keep],
+        "DELETE FROM plates WHERE recipe = ?1 AND id NOT IN "
+        "(SELECT id FROM plates WHERE recipe = ?1 ORDER BY id DESC LIMIT ?2)",
+        [plate.recipe, plate.keep],
     )
 
 

@@ -28,7 +28,7 @@ from device.store.answers_log import put_back_answers
 from device.store.carry_over import carry_over_answers
 from device.store.database import STORE_FILE, exclusive, open_store, set_state
 from device.store.live import live_path, read_live
-from device.store.swap import LOCK, put_in_place, verify_store
+from device.store.swap import LOCK, finish_swap, put_in_place, verify_store
 from device.store.trail import add_action
 from device.system.clock import stamp
 from device.system.disk import MB, free_bytes, need_disk
@@ -111,19 +111,19 @@ def restore(settings: Settings, copy: Path | None, who: str) -> str:
     if (loop := read_live(live_path(settings), watching=False).loop) and loop["running"]:
         raise UserError("the inspection is running; stop it first: systemctl stop millsight.target")
     _verify(folder)
-    data.mkdir(parents=True, exist_ok=True)
     fresh = data / "restoring" / STORE_FILE
-    try:
-        shutil.rmtree(fresh.parent, ignore_errors=True)
-        fresh.parent.mkdir()
-        shutil.copyfile(folder / STORE_FILE, fresh)
-        for file in (folder / "models").glob("*.onnx"):
-            write_durably(model_path(data, file.stem), file.read_bytes())
-    except OSError as error:
-        raise UserError(f"{fresh.parent}: not restored: {error.strerror}") from None
-    if (wrong := verify_store(fresh)) is not None:
-        raise UserError(f"{folder / STORE_FILE}: damaged ({wrong}); take another copy")
     with one_at_a_time(data / LOCK, "the store is being mended; wait until it is"):
+        try:
+            finish_swap(data)  # that a power cut interrupted: what it left here is the store
+            shutil.rmtree(fresh.parent, ignore_errors=True)
+            fresh.parent.mkdir()
+            shutil.copyfile(folder / STORE_FILE, fresh)
+            for file in (folder / "models").glob("*.onnx"):
+                write_durably(model_path(data, file.stem), file.read_bytes())
+        except OSError as error:
+            raise UserError(f"{fresh.parent}: not restored: {error.strerror}") from None
+        if (wrong := verify_store(fresh)) is not None:
+            raise UserError(f"{folder / STORE_FILE}: damaged ({wrong}); take another copy")
         open_store(fresh.parent).close()  # an earlier program's: it gets the tables of this one
         carried = carry_over_answers(fresh, data / STORE_FILE)
         db = open_store(fresh.parent)

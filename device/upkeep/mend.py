@@ -4,6 +4,8 @@ While it is mended nobody else writes (`device.store.swap.is_mending`): an answe
 only if the store it went into is still the store afterwards, so none can get lost on the way.
 """
 
+import contextlib
+import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -14,10 +16,11 @@ from sqlite_utils import Database
 
 from camera.source import Event, Report
 from config.errors import UserError
+from config.recipes import load_recipes
 from config.settings import Settings
 from device.exchange.collect import number_anew
 from device.models.activation import activate
-from device.models.models_in_use import in_force
+from device.models.models_in_use import in_force, why_refused
 from device.store.answers_log import put_back_answers
 from device.store.carry_over import carry_over_answers, copy_tables, mend_references
 from device.store.database import STORE_FILE, exclusive, open_store, set_state
@@ -125,7 +128,7 @@ def _mend(settings: Settings, data: Path) -> Mended:
     db = open_store(work)
     try:
         carried += put_back_answers(db, data, settings.device.name)
-        _revive_model(db, settings)
+        _revive_models(db, settings, last)
         with exclusive(db):  # before it is in place: a power cut after that leaves nothing undone
             number_anew(db)
         labels, patches = (
@@ -141,7 +144,7 @@ def _mend(settings: Settings, data: Path) -> Mended:
         work.mkdir()
         db = open_store(work)
         put_back = put_back_answers(db, data, settings.device.name)
-        _revive_model(db, settings)
+        _revive_models(db, settings, last)
         with exclusive(db):
             number_anew(db)
         db.close()
@@ -164,15 +167,54 @@ def _tell(data: Path, mended: Mended) -> None:
             set_state(db, "mended", {"wall_ns": stamp().wall_ns, "text": mended.event.text})
 
 
-def _revive_model(db: Database, settings: Settings) -> None:
-    """Bring the newest model file that is whole into use, where no model is known to be."""
-    if in_force(db).model_id is not None:
-        return
+def _revive_models(db: Database, settings: Settings, last: Path | None) -> None:
+    """Bring the newest file that is whole into use for each recipe that no model is known of.
+
+    A file does not name its recipe: the store of the last copy does, or what came with it over the
+    exchange, or there is only one recipe. What was refused is not taken.
+    """
+    known = _recipes_of_models(last)
+    _carry_over_refusals(db, last)
+    recipes = load_recipes(settings)
     folder = settings.device.data / "models"
     files = sorted(folder.glob("*.onnx"), key=lambda file: file.stat().st_mtime, reverse=True)
-    for file in files:
-        try:
-            activate(db, file, settings, "found after the store was damaged")
-        except UserError:
-            continue
-        return
+    for under in recipes.each():
+        for file in files if in_force(db, under.key).model_id is None else ():
+            keys = known.get(file.stem) or _recipe_of_companion(file)
+            its_own = under.key in keys or under.name in keys or not (keys or recipes.several)
+            if not its_own or why_refused(db, file.stem, under.key) is not None:
+                continue
+            with contextlib.suppress(UserError):
+                why = "found after the store was damaged"
+                activate(db, file, under.settings, why, under.key)
+                break
+
+
+def _recipes_of_models(last: Path | None) -> dict[str, set[str]]:
+    """Keys of the recipes that each model was in use for, as a copy knows them."""
+    found: dict[str, set[str]] = {}
+    if last is not None:
+        with contextlib.suppress(sqlite3.Error), closing(sqlite3.connect(last)) as db:
+            for model, key in db.execute("SELECT DISTINCT model_id, recipe FROM activations"):
+                found.setdefault(model, set()).add(key)
+    return found
+
+
+def _carry_over_refusals(db: Database, last: Path | None) -> None:
+    columns = "model_id, recipe, reason, wall_ns, monotonic_ns, boot_id, clock_ok"
+    if last is not None:
+        with contextlib.suppress(sqlite3.Error), closing(sqlite3.connect(last)) as other:
+            rows = other.execute(f"SELECT {columns} FROM refused").fetchall()  # noqa: S608
+            for row in rows:
+                db.execute(
+                    f"INSERT OR IGNORE INTO refused ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                    row,
+                )
+    db.conn.commit()
+
+
+def _recipe_of_companion(file: Path) -> set[str]:
+    """The name of the recipe that a model was released for; empty: that is not known."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return {str(json.loads(file.with_suffix(".companion.json").read_bytes())["recipe"])}
+    return set()

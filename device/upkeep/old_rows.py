@@ -106,6 +106,7 @@ def _remove_answered(db: Database, patch_id: str) -> None:
         f"UPDATE answers SET undoes = NULL WHERE undoes IN {taps}",  # noqa: S608
         f"DELETE FROM answers WHERE label_id IN {labels}",  # noqa: S608
         f"DELETE FROM sent_labels WHERE label_id IN {labels}",  # noqa: S608
+        f"DELETE FROM merged_labels WHERE label_id IN {labels}",  # noqa: S608 - of a trainer in one
         "DELETE FROM second_looks WHERE patch_id = ?",
         "DELETE FROM labels WHERE patch_id = ?",
         "DELETE FROM flags WHERE patch_id = ?",

@@ -107,7 +107,7 @@ def _tidy(db: Database, settings: Settings, report: Report) -> Tidied:
     rows = remove_old_rows(db, settings) if ages else 0
     models = remove_old_models(db, settings)
     with exclusive(db):
-        trim_log(db, settings.device.data, settings.keeping.rows_days)
+        trim_log(db, settings.device.data, settings.keeping.rows_days, at_once=rows > 0)
     given = give_back(db, settings)
     # Readers may stand in the way; the next clean-up tries again.
     db.execute("PRAGMA busy_timeout = 1000")

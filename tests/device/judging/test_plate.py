@@ -139,11 +139,12 @@ def test_a_stored_plate_is_read_back_and_old_ones_go(
             canvas = maps.see(frame, scan, model, Shown("fail", "scratch", cut.regions, judged))
         assert canvas is not None
         assert canvas.heat.any()
-        facts = {"part": f"P{number}", "lot": "L", "recipe": "r", "model_id": model.id}
+        of = "r" if number else "another"
+        facts = {"part": f"P{number}", "lot": "L", "recipe": of, "model_id": model.id}
         add_plate(db, plate_of(canvas, frame, **facts))
-    assert count_plates(db) == 2
+    assert count_plates(db) == 3
     lines = plates_of(db, 10)
-    assert [line.part for line in lines] == ["P3", "P2"]
+    assert [line.part for line in lines] == ["P3", "P2", "P0"]
     found = find_plate(db, lines[0].id)
     assert found is not None
     assert (found.before, found.after) == (lines[1].id, None)
@@ -158,8 +159,8 @@ def test_a_stored_plate_is_read_back_and_old_ones_go(
         decoded = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
         assert decoded is not None
         assert decoded.shape[:2] == (400, 800)
-    assert find_plate(db, 1) is None
-    assert plate_picture(db, 1, heat=True) is None
+    assert find_plate(db, 2) is None
+    assert plate_picture(db, 2, heat=True) is None
     db.close()
 
 

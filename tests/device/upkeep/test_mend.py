@@ -34,6 +34,7 @@ from device.store.database import STORE_FILE, exclusive, get_state, open_store, 
 from device.store.schema import migrations
 from device.store.swap import LOCK, NOTE, finish_swap, is_mending, put_in_place
 from device.store.trail import add_event
+from device.system.clock import stamp
 from device.system.durable import flush_folder
 from device.system.locks import one_at_a_time
 from device.upkeep.backup import LIST, back_up, copies, restore
@@ -597,6 +598,122 @@ def test_no_refused_and_no_unfit_model_takes_the_place_of_a_damaged_one(
     event = mend_model(db, filled, last, "")
     assert event is not None
     assert (event.kind, in_use(filled)) == ("model-mended", first)
+    db.close()
+
+
+def lose(settings: Settings) -> None:
+    """Damage of which nothing can be read."""
+    (settings.device.data / STORE_FILE).write_bytes(random.Random(0).randbytes(500_000))
+    mended = mend(settings)
+    assert mended is not None
+    assert mended.how == "lost"
+
+
+def test_a_model_comes_back_to_its_own_recipe_or_to_none(
+    filled: Settings, make_model: MakeModel, tmp_path: Path
+) -> None:
+    settings = filled.model_copy(update={"backup": Backup(folder=tmp_path / "copies")})
+    assert filled.device.recipes is not None
+    filled.device.recipes.mkdir(exist_ok=True)
+    (filled.device.recipes / "ring.toml").write_text("[recipe]\n")
+    ring = load_recipes(filled).named("ring")
+    assert ring is not None
+    first = in_use(settings)
+    refused = use_model(settings, make_model(6, "refused.onnx"))
+    db = open_store(settings.device.data)
+    its = activate(db, make_model(7, "ring.onnx"), ring, "test", "ring").id
+    with exclusive(db):
+        refuse(db, refused, "it did worse")
+    back_up(settings, db)
+    db.close()
+
+    def in_force_now() -> tuple[str | None, str | None]:
+        db = open_store(settings.device.data)
+        found = in_force(db).model_id, in_force(db, "ring").model_id
+        db.close()
+        return found
+
+    lose(settings)
+    assert in_force_now() == (first, its)
+    shutil.rmtree(tmp_path / "copies")
+    lose(settings)
+    assert in_force_now() == (None, None), "nothing says whose they are"
+    file = settings.device.data / "models" / f"{its}.onnx"
+    file.with_suffix(".companion.json").write_text('{"recipe": "ring"}')
+    lose(settings)
+    assert in_force_now() == (None, its)
+
+
+def test_a_restore_that_a_power_cut_interrupted_is_finished_first(
+    filled: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = filled.model_copy(update={"backup": Backup(folder=tmp_path / "copies")})
+    data = settings.device.data
+    db = open_store(data)
+    back_up(settings, db)
+    patch = db.execute(
+        "SELECT id FROM patches WHERE id NOT IN (SELECT patch_id FROM labels)"
+    ).fetchone()[0]
+    add_label(db, patch, "patch", "ben")
+    db.close()
+    (data / answers_log.FILE).unlink()
+    before = answers(settings)
+    real = flush_folder
+
+    def cut(folder: Path) -> None:
+        real(folder)
+        if not (data / STORE_FILE).exists():
+            raise KeyboardInterrupt  # between the two renames
+
+    with monkeypatch.context() as power:
+        power.setattr(swap_store, "flush_folder", cut)
+        with pytest.raises(KeyboardInterrupt):
+            restore(settings, None, "ben")
+    restore(settings, None, "ben")
+    assert answers(settings) == before
+
+
+def acknowledged_and_old(settings: Settings) -> str:
+    """Make an answered patch one whose picture and answers are to go for their age; its id."""
+    old = stamp(stamp().wall_ns - 200 * 86_400 * 10**9)
+    db = open_store(settings.device.data)
+    patch = str(db.execute("SELECT patch_id FROM labels LIMIT 1").fetchone()[0])
+    with exclusive(db):
+        db.execute("UPDATE patches SET png = x'' WHERE id = ?", [patch])
+        db.execute("INSERT INTO pictures_gone VALUES (?, ?, ?, ?, ?)", [patch, *old])
+        db.execute("UPDATE labels SET wall_ns = ? WHERE patch_id = ?", [old.wall_ns, patch])
+        db.execute(
+            "INSERT INTO batches (sequence, name, state, reason, bytes, labels, patches, begin, "
+            "wall_ns, monotonic_ns, boot_id, clock_ok) "
+            "VALUES (1, 'b', 'acknowledged', '', 1, 5, 5, '{}', ?, ?, ?, ?)",
+            [*old],
+        )
+        db.execute("INSERT INTO sent_labels SELECT id, 1 FROM labels WHERE patch_id = ?", [patch])
+        db.execute(  # of a trainer in one
+            "INSERT INTO merged_labels (label_id, device, number) "
+            "SELECT id, 'box', 1 FROM labels WHERE patch_id = ?",
+            [patch],
+        )
+    db.close()
+    path = settings.device.data / answers_log.FILE
+    rows = [json.loads(line) for line in path.read_text().splitlines() if line]
+    for row in rows:
+        if row[answers_log.PATCH] == patch:
+            row[answers_log.WALL_NS] = old.wall_ns
+    path.write_text("".join(f"\n{json.dumps(row)}" for row in rows))
+    return patch
+
+
+def test_answers_that_went_for_their_age_do_not_come_back(filled: Settings) -> None:
+    settings = change(filled, "keeping", rows_days=100)
+    patch = acknowledged_and_old(settings)
+    tidy(settings, lambda _event: None)
+    db = open_store(settings.device.data)
+    row = "SELECT count(*) FROM labels WHERE patch_id = ?"
+    assert db.execute(row, [patch]).fetchone() == (0,)
+    answers_log.put_back_answers(db, settings.device.data, "box")
+    assert db.execute(row, [patch]).fetchone() == (0,)
+    assert db.execute("SELECT count(*) FROM labels").fetchone()[0] > 0
     db.close()
 
 
