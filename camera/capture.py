@@ -154,10 +154,12 @@ class Capture:
 
     def _put(self, item: Captured | BaseException | None) -> None:
         with self._changed:
-            while len(self._waiting) >= self._room:
-                if self._drops or self._stopping.is_set():
+            while len(self._waiting) >= self._room and isinstance(item, Captured):
+                if self._drops:
                     self._waiting.popleft()
                     self.dropped += 1
+                elif self._stopping.is_set():
+                    return  # the newest is no gap among those that are judged still
                 else:
                     self._changed.wait(WAIT_S)
             self._waiting.append(item)

@@ -143,6 +143,18 @@ def test_close_from_another_thread_ends_the_iteration(live: bool) -> None:
     closer.join()
 
 
+def test_close_takes_no_frame_out_of_those_that_are_judged_still() -> None:
+    capture = Capture(Numbers(10**9, live=False), gate())
+    batches = capture.batches(1)
+    first = next(batches)
+    assert wait_until(lambda: len(capture._waiting) == capture._room)
+    capture.close()
+    time.sleep(0.5)  # the thread before the full queue ends
+    found = numbers(iter([first, *batches]))
+    assert found == list(range(len(found)))
+    assert capture.dropped == 0
+
+
 def test_close_wakes_a_reader_that_waits_for_a_slow_camera() -> None:
     capture = Capture(Vmc220(Vmc220Source(rate_fps=0.01)), gate())
     closer = threading.Timer(0.1, capture.close)

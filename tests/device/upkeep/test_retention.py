@@ -18,7 +18,7 @@ from device.store.answers import add_label, waiting
 from device.store.clock_watch import believe_clock, clock_is_doubtful, follow_clock
 from device.store.cycles import start_cycle
 from device.store.database import STORE_FILE, get_state, open_store, set_state
-from device.store.trail import add_event
+from device.store.trail import add_event, begin_lot
 from device.system.clock import Stamp, stamp
 from device.system.disk import MB, free_bytes
 from device.upkeep.old_rows import remove_old_models, remove_old_rows
@@ -137,6 +137,7 @@ def test_a_picture_that_came_again_goes_again(
     shrink(db, filled, Scope(), lambda: False)
     assert not pictures(filled)
     start_cycle(db, "test")
+    begin_lot(db, "P", "another", "anna")
     run(filled, [np.zeros((1, 1), np.uint8), *plates])  # the very same pictures, at other times
     came = pictures(filled)
     assert came
