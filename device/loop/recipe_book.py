@@ -283,13 +283,14 @@ class RecipeBook:
 
 
 def _still_fits(model: Model | None, recipe: Recipe) -> Model | None:
-    """The model in use, where it is one for a recipe that has changed, too."""
+    """The model in use with the recipe's thresholds, where it is one for a changed recipe, too."""
+    if model is None:
+        return None
     try:
-        if model is not None:
-            check_recipe(model.metadata, recipe, model.id)
+        check_recipe(model.metadata, recipe, model.id)
     except UserError:
         return None
-    return model
+    return model.with_thresholds(recipe.thresholds)
 
 
 def _refuse_mixed_pictures(db: Database, recipe: Recipe) -> None:

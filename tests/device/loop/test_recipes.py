@@ -209,6 +209,29 @@ def test_a_recipe_that_changes_keeps_its_model_until_it_is_loaded_anew(
     db.close()
 
 
+def test_changed_thresholds_are_in_force_although_the_model_s_file_is_damaged(
+    settings: Settings, make_model: MakeModel
+) -> None:
+    write(settings, "ring", f'[recipe]\n{CLASSES}pass_classes = ["clean"]\n')
+    db = open_store(settings.device.data)
+    under = load_recipes(settings).named("ring")
+    assert under is not None
+    model = activate(db, make_model(), under, "test", "ring")
+    book = RecipeBook(settings, lambda _: None)
+    book.follow(db)
+    path = settings.device.data / "models" / f"{model.id}.onnx"
+    path.write_bytes(path.read_bytes()[:999])
+    thresholds = "thresholds = { scratch = 9 }\n"
+    write(settings, "ring", f'[recipe]\n{CLASSES}pass_classes = ["clean"]\n{thresholds}')
+    book.follow(db)
+    ring = book.named("ring")
+    assert ring is not None
+    assert ring.model is not None
+    assert ring.model.thresholds[3] == 9
+    book.close()
+    db.close()
+
+
 def test_a_changed_recipe_is_taken_up_although_the_store_cannot_be_written(
     settings: Settings,
 ) -> None:
