@@ -17,6 +17,7 @@ import pytest
 from camera.milled_steel import CLASSES
 from config.document import to_toml
 from config.machine import Machine, MachineLine
+from config.recipes import load_recipes
 from config.settings import (
     Camera,
     Device,
@@ -214,6 +215,27 @@ def test_a_damaged_model(settings: Settings, tmp_path: Path, make_model: MakeMod
     assert model_id in only_fault("model", settings, tmp_path).text
     path.unlink()
     assert model_id in only_fault("model", settings, tmp_path).text
+
+
+def test_a_damaged_model_and_a_mistake_of_another_recipe(
+    settings: Settings, tmp_path: Path, make_model: MakeModel
+) -> None:
+    assert settings.device.recipes is not None
+    settings.device.recipes.mkdir(exist_ok=True)
+    (settings.device.recipes / "ring.toml").write_text("[recipe]\n")
+    ring = load_recipes(settings).named("ring")
+    assert ring is not None
+    db = open_store(settings.device.data)
+    activate(db, make_model(), settings, "test")
+    model_id = activate(db, make_model(7, "ring.onnx"), ring, "test", "ring").id
+    db.close()
+    path = model_path(settings.device.data, model_id)
+    path.write_bytes(path.read_bytes()[:999])
+    found = only_fault("model", settings, tmp_path)
+    assert found.text.startswith("recipe ring: ")
+    assert model_id in found.text
+    (settings.device.recipes / "ring.toml").write_text("[recipe\n")
+    assert "ring.toml" in only_fault("model", settings, tmp_path).text
 
 
 def test_an_exchange_that_does_not_answer(settings: Settings, tmp_path: Path) -> None:
