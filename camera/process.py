@@ -26,6 +26,7 @@ import numpy as np
 from camera.outbox import CLOSE_S, SLOT_BYTES, SLOTS
 from camera.pixels import to_grey
 from camera.source import Event, Frame, Report
+from config.document import without_passwords
 from config.errors import UserError
 from config.settings import Camera, Live, OpencvSource
 
@@ -74,7 +75,7 @@ def module_command(python: str, module: str) -> list[str]:
 def stream_reader(settings: OpencvSource) -> Reader:
     """The reader of a USB camera or a network stream."""
     # What is printed and stored holds no password: rtsp://user:password@host
-    name = re.sub(r"(?<=://)[^/]*@", "", settings.address)
+    name = without_passwords(re.sub(r"(?<=://)[^/]*@", "", settings.address))
     # The opening and its read time-outs, of which OpenCV was seen to take three.
     own = settings.open_timeout_s + 3 * settings.read_timeout_s
     told = settings.model_dump(mode="json") | {"is_device": settings.is_device}

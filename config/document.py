@@ -11,6 +11,9 @@ from pydantic import BaseModel
 from config.meaning import meanings
 from config.settings import Settings
 
+PRIVATE = "pass|pwd|token|auth|secret|key|cred"
+"""Found in the name of a parameter of an address whose value is for nobody's eyes."""
+
 
 def toml_value(value: Any) -> str:
     """A settings value as TOML."""
@@ -91,3 +94,9 @@ def write_new(path: Path, text: str) -> None:
     """
     with path.open("x", encoding="utf-8") as stream:
         stream.write(text)
+
+
+def without_passwords(toml: str) -> str:
+    """Settings without what the address of a camera may hold in front of its host or behind `?`."""
+    text = re.sub(r"(://)[^/\s\"']*@", r"\1***@", toml)
+    return re.sub(rf"([?&][\w.-]*(?:{PRIVATE})[\w.-]*=)[^&\s\"']+", r"\1***", text, flags=re.I)

@@ -31,8 +31,8 @@ def look(box: Box) -> Iterator[Finding]:
         except sqlite3.Error as error:
             yield Finding.fault(f"which one is in use is not known: {error}", "see database")
             return
-    for error in recipes.errors:
-        yield Finding.fault(error, "mend the file, or millsight recipe edit")
+    for mistake in recipes.errors:
+        yield Finding.fault(mistake, "mend the file, or millsight recipe edit")
     for one in recipes.each():
         found = _look(one, in_use.get(one.key))
         of = f"recipe {one.name}: " if recipes.several else ""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlite_utils import Database
 
+from config.document import without_passwords
 from device.exchange.batch import (
     LARGEST_BATCH,
     TABLES,
@@ -21,7 +22,6 @@ from device.exchange.batch import (
     insert_statement,
 )
 from device.store.database import get_state, set_state
-from device.store.trail import without_passwords
 from device.system.clock import stamp
 
 MOST_ROWS = 1000

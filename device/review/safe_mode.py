@@ -21,13 +21,13 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from config.document import without_passwords
 from config.errors import UserError
 from config.load import load_settings
 from config.settings import Settings
 from device.review.app import style_routes
 from device.review.guard import Guard, checked_form
 from device.review.shell import Shell
-from device.store.trail import without_passwords
 from device.watching import last_good
 
 LOOK_EVERY_S = 0.5

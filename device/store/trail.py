@@ -7,7 +7,7 @@ import re
 
 from sqlite_utils import Database
 
-from config.document import to_toml
+from config.document import to_toml, without_passwords
 from config.settings import Settings
 from device.store.database import exclusive
 from device.system.clock import stamp
@@ -62,11 +62,6 @@ def _without_comments(toml: str) -> str:
     lines = toml.splitlines(keepends=True)
     kept = [line for line in lines[1:] if not line.startswith("# ") or line.endswith("(not set)\n")]
     return lines[0] + "".join(re.sub(r"^(\[.*?\])  # .*", r"\1", line) for line in kept)
-
-
-def without_passwords(toml: str) -> str:
-    """Settings without what the address of a camera may hold in front of its host."""
-    return re.sub(r"(://)[^/\s\"']*@", r"\1***@", toml)
 
 
 def user_name() -> str:

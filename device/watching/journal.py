@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 
 from camera.source import Event
-from device.store.trail import without_passwords
+from config.document import without_passwords
 
 LOGGER = "millsight"
 

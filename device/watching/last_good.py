@@ -8,11 +8,12 @@ import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
+from config.document import without_passwords
 from config.errors import UserError
 from config.load import find_settings, load_settings, load_what_is_good, parse_settings
 from config.settings import Settings
 from device.store.database import open_store_of
-from device.store.trail import add_action, without_passwords
+from device.store.trail import add_action
 from device.system.disk import missing_disk
 from device.system.durable import flush_folder
 

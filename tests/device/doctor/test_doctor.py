@@ -220,8 +220,9 @@ def test_a_damaged_model(settings: Settings, tmp_path: Path, make_model: MakeMod
 def test_a_damaged_model_and_a_mistake_of_another_recipe(
     settings: Settings, tmp_path: Path, make_model: MakeModel
 ) -> None:
-    assert settings.device.recipes is not None
-    settings.device.recipes.mkdir(exist_ok=True)
+    device = settings.device.model_copy(update={"recipes": tmp_path / "recipes"})
+    settings = settings.model_copy(update={"device": device})
+    settings.device.recipes.mkdir()
     (settings.device.recipes / "ring.toml").write_text("[recipe]\n")
     ring = load_recipes(settings).named("ring")
     assert ring is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config.document import to_toml
+from config.document import to_toml, without_passwords
 from config.errors import UserError
 from config.settings import Asking, Camera, OpencvSource, Settings
 from device.judging.model import load_model
@@ -232,6 +232,20 @@ def test_settings_recorded_with_comments_by_an_older_version_are_the_same(tmp_pa
     acts = db.execute("SELECT action, subject FROM audit_trail").fetchall()
     assert acts == [("changed settings", "k = 8")]
     db.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://me:s3same@camera/1", "rtsp://***@camera/1"),
+        ("http://camera/v?user=me&pwd=s3same&n=1", "http://camera/v?user=me&pwd=***&n=1"),
+        ("http://camera/v?Password=s3same", "http://camera/v?Password=***"),
+        ("http://camera/v?access_token=s3same'", "http://camera/v?access_token=***'"),
+        ("http://camera/v?channel=1&width=640", "http://camera/v?channel=1&width=640"),
+    ],
+)
+def test_the_password_of_an_address_is_not_shown(address: str, shown: str) -> None:
+    assert without_passwords(f"address = {address}") == f"address = {shown}"
 
 
 def test_settings_are_recorded_when_they_change_and_without_passwords(tmp_path: Path) -> None:
