@@ -53,8 +53,8 @@ def check(
     mend
         Set a damaged store aside and go on with what can be salvaged of it.
     """
-    from device.models.activation import is_whole  # noqa: PLC0415
-    from device.models.models_in_use import in_force  # noqa: PLC0415
+    from device.models.activation import is_whole, model_path  # noqa: PLC0415
+    from device.models.models_in_use import models_in_force  # noqa: PLC0415
     from device.store.database import STORE_FILE, explain_errors, open_store_of  # noqa: PLC0415
     from device.upkeep.mend import is_damage, mend_and_report  # noqa: PLC0415
     from device.upkeep.tidy import check as check_store  # noqa: PLC0415
@@ -69,9 +69,8 @@ def check(
             with explain_errors(path):
                 if (wrong := check_store(db, full=not quick)) is not None:
                     raise UserError(f"{path}: malformed: {wrong}")
-                for (recipe,) in db.execute("SELECT DISTINCT recipe FROM activations").fetchall():
-                    model_id = in_force(db, recipe).model_id
-                    if model_id is not None and not is_whole(settings.device.data, model_id):
+                for model_id in models_in_force(db).values():
+                    if not is_whole(model_path(settings.device.data, model_id), model_id):
                         raise UserError(
                             f"the file of model {model_id[:12]} is damaged; the inspection brings "
                             "it back from a copy, or goes back to the model before it"

@@ -37,7 +37,7 @@ from device.store.database import (
     set_state,
 )
 from device.store.parts import Part, add_part, choose_recipe
-from device.store.pictures import encode_jpeg, encode_png
+from device.store.pictures import encode_jpeg, encode_png, remove_frame_without_flags
 from device.store.plate_log import add_plate
 from device.store.swap import identity_of
 from device.store.trail import add_event, begin_lot
@@ -416,11 +416,7 @@ class Keeper:
                 ],
             ).rowcount  # fmt: skip
         if not flags:  # nothing would ever remove it
-            db.execute(
-                "DELETE FROM frames WHERE id = ?1 "
-                "AND NOT EXISTS (SELECT 1 FROM flags WHERE frame_id = ?1)",
-                [frame_id],
-            )
+            remove_frame_without_flags(db, frame_id)
 
 
 def _is_evidence(db: Database, patch_id: str, kept: KeptFrame) -> bool:

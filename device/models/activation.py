@@ -33,13 +33,12 @@ def model_path(data: Path, model_id: str) -> Path:
     return data / "models" / f"{model_id}.onnx"
 
 
-def is_whole(data: Path, model_id: str) -> bool:
-    """Whether the file of a model is there, as it was."""
+def is_whole(file: Path, model_id: str) -> bool:
+    """Whether a file is the model of this id, to the byte."""
     try:
-        content = model_path(data, model_id).read_bytes()
-    except OSError:
+        return hashlib.sha256(read_model_file(file)).hexdigest() == model_id
+    except UserError:
         return False
-    return hashlib.sha256(content).hexdigest() == model_id
 
 
 def check_recipe(metadata: ModelMetadata, recipe: Recipe, name: str) -> None:

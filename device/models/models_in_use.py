@@ -85,6 +85,16 @@ def in_force(db: Database, recipe: str = "") -> InForce:
     return InForce(row[0] or 0, row[1], row[2] or 0, row[3] or "", row[4] or "")
 
 
+def models_in_force(db: Database) -> dict[str, str]:
+    """The model in use of every recipe that ever had one, by the recipe's key."""
+    return dict(
+        db.execute(
+            "SELECT recipe, model_id FROM activations "
+            "WHERE id IN (SELECT max(id) FROM activations GROUP BY recipe)"
+        ).fetchall()
+    )
+
+
 def classes_in_use(db: Database, under: Under) -> list[str]:
     """The recipe's classes, and behind them those that its model in use has besides."""
     rows = db.execute(

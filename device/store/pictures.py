@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from sqlite_utils import Database
 
 from config.errors import UserError
 
@@ -23,6 +24,14 @@ def encode_png(patch: NDArray[np.uint8]) -> bytes:
 def encode_jpeg(frame: NDArray[np.uint8]) -> bytes:
     """A frame as JPEG, for people to look at."""
     return cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+
+
+def remove_frame_without_flags(db: Database, frame_id: str) -> None:
+    """Remove a frame, where no flag refers to it; in the caller's transaction."""
+    db.execute(
+        "DELETE FROM frames WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM flags WHERE frame_id = ?1)",
+        [frame_id],
+    )
 
 
 def decode_png(png: bytes, patch_id: str) -> NDArray[np.uint8]:

@@ -95,7 +95,7 @@ def choose(  # noqa: PLR0911 - a rule each
             )
         return Choice(None, "nothing is published for this device")
     taken = newest.model == in_use or newest.number == last_taken(db, recipe)
-    lost = taken and not is_whole(settings.device.data, newest.model)
+    lost = taken and not is_whole(model_path(settings.device.data, newest.model), newest.model)
     if newest.model == in_use and not lost:
         return Choice(None, f"{newest.model[:12]} is in use, the newest for this device")
     if (reason := why_refused(db, newest.model, recipe)) is not None:

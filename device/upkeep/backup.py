@@ -23,7 +23,7 @@ from config.errors import UserError
 from config.settings import Settings
 from device.exchange.collect import number_anew
 from device.models.activation import model_path
-from device.models.models_in_use import in_force
+from device.models.models_in_use import models_in_force
 from device.store.answers_log import put_back_answers
 from device.store.carry_over import carry_over_answers
 from device.store.database import STORE_FILE, exclusive, open_store, set_state
@@ -194,9 +194,8 @@ def _copy(settings: Settings, db: Database, folder: Path) -> Copy:
     if (wrong := verify_store(part / STORE_FILE)) is not None:
         shutil.rmtree(part)
         raise UserError(f"{data / STORE_FILE}: damaged ({wrong}), so no copy was made of it")
-    recipes = db.execute("SELECT DISTINCT recipe FROM activations").fetchall()
-    for model_id in {in_force(db, recipe).model_id for (recipe,) in recipes} - {None}:
-        file = model_path(data, str(model_id))
+    for model_id in set(models_in_force(db).values()):
+        file = model_path(data, model_id)
         if file.is_file():
             shutil.copyfile(file, part / "models" / file.name)
     sums = {str(file.relative_to(part)): _digest(file) for file in sorted(_files(part))}

@@ -1,7 +1,5 @@
 """A model file that is damaged or missing: brought back from a copy, or the one before is used."""
 
-import hashlib
-
 from pydantic import ValidationError
 from sqlite_utils import Database
 
@@ -27,14 +25,13 @@ def mend_model(db: Database, settings: Settings, model_id: str, key: str) -> Eve
         OSError: the disk fails.
     """
     data = settings.device.data
-    if is_whole(data, model_id):
-        return None
     path = model_path(data, model_id)
+    if is_whole(path, model_id):
+        return None
     for copy in copies(settings):
         file = copy.folder / "models" / path.name
-        content = file.read_bytes() if file.is_file() else b""
-        if hashlib.sha256(content).hexdigest() == model_id:
-            write_durably(path, content)
+        if is_whole(file, model_id):
+            write_durably(path, file.read_bytes())
             return Event("model-mended", f"{path}: was damaged; it is back from {copy.folder}")
     rows = db.execute(
         "SELECT a.model_id, m.metadata FROM activations a JOIN models m ON m.id = a.model_id "
@@ -45,7 +42,7 @@ def mend_model(db: Database, settings: Settings, model_id: str, key: str) -> Eve
     for before, metadata in rows:
         if why_refused(db, before, key) is not None:
             continue
-        if is_whole(data, before) and _fits(metadata, under):
+        if is_whole(model_path(data, before), before) and _fits(metadata, under):
             record_activation(db, before, f"the file of {model_id[:12]} is damaged", key)
             text = f"{path}: damaged, and no copy has it; the model before, {before[:12]}, is used"
             return Event("model-mended", text)

@@ -7,6 +7,7 @@ from sqlite_utils import Database
 from config.settings import Settings
 from device.exchange.may_go import MAY_GO
 from device.store.database import exclusive
+from device.store.pictures import remove_frame_without_flags
 from device.system.clock import CLOCK_OK_FROM_NS, stamp
 from device.upkeep.retention import NEWEST_FLAGGED
 
@@ -118,11 +119,7 @@ def _remove_answered(db: Database, patch_id: str) -> None:
     ):
         db.execute(statement, [patch_id])
     for (frame_id,) in frames:
-        db.execute(
-            "DELETE FROM frames WHERE id = ?1 "
-            "AND NOT EXISTS (SELECT 1 FROM flags WHERE frame_id = ?1)",
-            [frame_id],
-        )
+        remove_frame_without_flags(db, frame_id)
 
 
 def remove_old_models(db: Database, settings: Settings) -> list[Path]:

@@ -12,7 +12,7 @@ from sqlite_utils import Database
 from camera.source import Event, Report
 from config.errors import UserError
 from config.settings import Settings
-from device.models.models_in_use import in_force
+from device.models.models_in_use import models_in_force
 from device.store.answers_log import trim_log
 from device.store.clock_watch import believe_clock, clock_is_doubtful, follow_clock
 from device.store.database import (
@@ -159,10 +159,9 @@ def check(db: Database, *, full: bool = False) -> str | None:
 
 def check_models(db: Database, settings: Settings) -> list[Event]:
     """Mend the model files in use that are damaged; what was found."""
-    found = []
-    for (recipe,) in db.execute("SELECT DISTINCT recipe FROM activations").fetchall():
-        if (model_id := in_force(db, recipe).model_id) is not None:
-            found.append(mend_model(db, settings, model_id, recipe))
+    found = [
+        mend_model(db, settings, model_id, key) for key, model_id in models_in_force(db).items()
+    ]
     return [event for event in found if event is not None]
 
 

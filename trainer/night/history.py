@@ -13,8 +13,8 @@ from sqlite_utils import Database
 
 from config.errors import UserError
 from config.settings import Settings
-from device.judging.model import Model, load_model, read_model_file
-from device.models.activation import model_path
+from device.judging.model import Model, load_model
+from device.models.activation import is_whole, model_path
 from device.system.clock import stamp
 from device.system.durable import write_durably
 from device.update.client import TARGETS
@@ -105,25 +105,17 @@ def load_champion(settings: Settings, model_id: str) -> Model | None:
         UserError: it is whole, and not for this program; or it cannot be written.
     """
     path = model_path(settings.trainer.data, model_id)
-    if not _is_whole(path, model_id):
+    if not is_whole(path, model_id):
         # a published file bears its digest in front of its name, and a model's name is its digest
         targets = repository_folder(settings) / TARGETS / settings.recipe.name
         published = targets / f"{model_id}.{model_id}.onnx"
-        if not _is_whole(published, model_id):
+        if not is_whole(published, model_id):
             return None
         try:
             write_durably(path, published.read_bytes())
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error.strerror}") from None
     return load_model(path)
-
-
-def _is_whole(path: Path, model_id: str) -> bool:
-    """Whether a file is the model of this id, to the byte."""
-    try:
-        return hashlib.sha256(read_model_file(path)).hexdigest() == model_id
-    except UserError:
-        return False
 
 
 def last_label(db: Database) -> int:

@@ -30,7 +30,7 @@ def config(settings: Settings, tmp_path: Path) -> Path:
     """Settings whose data lie on a disk that is not mounted."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    settings = change(settings, "device", data=disk / "data", must_be_mount=disk)
+    settings = change(settings, "device", data=disk, must_be_mount=disk)
     settings = change(settings, "exchange", url=str(tmp_path / "exchange"))
     opcua = settings.plant.opcua.model_copy(update={"listen": True})
     path = tmp_path / "millsight.toml"
