@@ -29,8 +29,8 @@ def plan_raster(scan: Scan) -> list[Place]:
 
 
 def _middles(start: float, length: float, field: float, overlap: float) -> list[float]:
-    if length <= field:
+    count = 1 + math.ceil(round(max(0.0, length - field) / (field - overlap), 9))
+    if count == 1:
         return [start + length / 2]
-    count = math.ceil(round((length - field) / (field - overlap), 9)) + 1
     step = (length - field) / (count - 1)
     return [start + field / 2 + step * i for i in range(count)]

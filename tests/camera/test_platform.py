@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -101,6 +102,7 @@ lengths = st.floats(1, 500)
 
 
 @given(st.floats(-100, 100), lengths, lengths, lengths, lengths, st.floats(0, 0.5))
+@example(0, 1, math.nextafter(1, 2), 1, 1, 0)
 def test_every_point_of_the_plate_is_seen_and_neighbours_overlap(
     x: float, width: float, height: float, field_w: float, field_h: float, share: float
 ) -> None:
