@@ -20,14 +20,17 @@ def backup(database: Path, version: str) -> None:
     own(copy.parent, like=database)
     partial = copy.with_name(copy.name + ".partial")
     partial.unlink(missing_ok=True)
-    with (
-        contextlib.closing(sqlite3.connect(database)) as source,
-        contextlib.closing(sqlite3.connect(partial)) as target,
-    ):
-        source.backup(target)
-        target.execute("PRAGMA journal_mode = DELETE")  # one file, which needs no others beside it
-    own(partial, like=database)
-    partial.replace(copy)
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(database)) as source,
+            contextlib.closing(sqlite3.connect(partial)) as target,
+        ):
+            source.backup(target)
+            target.execute("PRAGMA journal_mode = DELETE")  # one file, with no others beside it
+        own(partial, like=database)
+        partial.replace(copy)
+    finally:
+        partial.unlink(missing_ok=True)  # on a full disk it would hold what room there was
     copies = sorted(copies_of(database), key=lambda path: path.stat().st_mtime)
     for old in copies[:-KEPT]:
         old.unlink()
@@ -75,6 +78,20 @@ def carry_back(database: Path, copy: Path, aside: Path) -> None:
     """
     made = database.with_name(database.name + ".carried")
     made.unlink(missing_ok=True)
+    try:
+        _merge(database, copy, made)
+        with contextlib.closing(sqlite3.connect(database)) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        aside.unlink(missing_ok=True)
+        os.link(database, aside)
+        for left in ("-wal", "-shm"):
+            database.with_name(database.name + left).unlink(missing_ok=True)
+        made.replace(database)
+    finally:
+        made.unlink(missing_ok=True)
+
+
+def _merge(database: Path, copy: Path, made: Path) -> None:
     with contextlib.closing(sqlite3.connect(copy)) as old:
         old.execute("VACUUM INTO ?", [str(made)])
     with contextlib.closing(sqlite3.connect(made, isolation_level=None)) as db:
@@ -89,13 +106,6 @@ def carry_back(database: Path, copy: Path, aside: Path) -> None:
         if (said := db.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(said)
     own(made, like=database)
-    with contextlib.closing(sqlite3.connect(database)) as db:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    aside.unlink(missing_ok=True)
-    os.link(database, aside)
-    for left in ("-wal", "-shm"):
-        database.with_name(database.name + left).unlink(missing_ok=True)
-    made.replace(database)
 
 
 def _take_over(db: sqlite3.Connection, table: str) -> None:

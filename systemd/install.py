@@ -109,7 +109,8 @@ def install(bundle: Path, layout: Layout, *, kiosk: bool = False) -> str:
 
 def uninstall(layout: Layout, *, purge: bool = False) -> None:
     """Remove the program; settings and data only where `purge` says so."""
-    units = [path.name for path in layout.units.glob("millsight*") if "@" not in path.name]
+    there = [path.name for path in layout.units.glob("millsight*")]
+    units = [name for name in there if "@" not in name and not name.endswith(".new")]
     if units and systemd_runs():
         run("systemctl", "stop", *units)
     if units:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -19,7 +20,16 @@ from typing import NamedTuple
 from systemd.bundle import BundleError
 from systemd.carry import backup, fit
 from systemd.layout import Layout
-from systemd.versions import DONE, InstallError, lay_down, link, run, switch, systemd_runs
+from systemd.versions import (
+    DONE,
+    InstallError,
+    lay_down,
+    link,
+    run,
+    switch,
+    systemd_runs,
+    when_cut_off,
+)
 
 LOOP, PAGES = "millsight-device.service", "millsight-review.service"
 TIMERS = ("millsight-sync.timer", "millsight-tidy.timer", "millsight-trainer.timer")
@@ -120,7 +130,8 @@ def bring_into_use(new: str, layout: Layout) -> str:
     else:
         link(layout.previous, Path(old))  # first: the way back is known at every moment
         try:
-            _change(old, new, layout)
+            with when_cut_off(signal.SIG_IGN):  # or the services would stand still
+                _change(old, new, layout)
         except UpgradeError:
             if before is None:
                 layout.previous.unlink()
@@ -152,7 +163,8 @@ def go_back(layout: Layout) -> str:
     now, before = layout.version_of(layout.current), version_before(layout)
     if now is None or before is None:
         raise UpgradeError("there is no version to go back to")
-    _change(now, before, layout)
+    with when_cut_off(signal.SIG_IGN):
+        _change(now, before, layout)
     link(layout.previous, Path(now))
     return f"{before} is in use again; {now} is kept: millsight-upgrade --back"
 

@@ -2,9 +2,13 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from systemd.bundle import unpack
 from systemd.layout import Layout
@@ -40,14 +44,31 @@ def systemd_runs() -> bool:
     return Path("/run/systemd/system").is_dir()
 
 
+@contextmanager
+def when_cut_off(action: Callable[..., Any] | signal.Handlers) -> Iterator[None]:
+    """What to do where the connection is lost or somebody presses Ctrl-C, while this holds."""
+    signals = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    before = {one: signal.signal(one, action) for one in signals}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _give_up(*_: object) -> None:
+    raise InstallError("cut off while the new version was laid down; nothing in use has changed")
+
+
 def lay_down(bundle: Path, layout: Layout) -> str:
     """Put the version of a bundle beside those that are there; returns its name.
 
-    What runs is not touched. A power cut leaves a folder without its mark, or with all of it.
+    What runs is not touched. A power cut leaves a folder without its mark, or with all of it; what
+    else does not come about leaves nothing.
 
     Raises:
         BundleError: the bundle is damaged.
-        InstallError: no room, or pip failed.
+        InstallError: no room, pip failed, or it was cut off.
     """
     layout.versions.mkdir(parents=True, exist_ok=True)
     for left in layout.versions.glob(f"{UNPACKED}*"):  # by one that was cut off
@@ -57,24 +78,35 @@ def lay_down(bundle: Path, layout: Layout) -> str:
         raise InstallError(
             f"{layout.versions}: {free / 1e6:.0f} MB free, needed are {needed / 1e6:.0f}"
         )
-    with tempfile.TemporaryDirectory(dir=layout.versions, prefix=UNPACKED) as temporary:
+    with (
+        when_cut_off(_give_up),
+        tempfile.TemporaryDirectory(dir=layout.versions, prefix=UNPACKED) as temporary,
+    ):
         unpacked = Path(temporary)
         version = unpack(bundle, unpacked)
         place = layout.versions / version
         if (place / DONE).exists():
             return version
         shutil.rmtree(place, ignore_errors=True)
-        extras = (unpacked / "EXTRAS").read_text().strip()
-        run("/usr/bin/python3", "-m", "venv", place)
-        run(
-            *(place / "bin/pip", "install", "--quiet", "--no-index", "--no-cache-dir"),
-            *("--find-links", unpacked / "wheels", f"millsight[{extras}]=={version}"),
-        )
-        shutil.copytree(unpacked / "systemd", place / "share/systemd")
+        try:
+            _fill(place, unpacked, version)
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+    return version
+
+
+def _fill(place: Path, unpacked: Path, version: str) -> None:
+    extras = (unpacked / "EXTRAS").read_text().strip()
+    run("/usr/bin/python3", "-m", "venv", place)
+    run(
+        *(place / "bin/pip", "install", "--quiet", "--no-index", "--no-cache-dir"),
+        *("--find-links", unpacked / "wheels", f"millsight[{extras}]=={version}"),
+    )
+    shutil.copytree(unpacked / "systemd", place / "share/systemd")
     os.sync()  # the mark must not be on the disk before what it stands for
     (place / DONE).touch()
     os.sync()
-    return version
 
 
 def switch(version: str, layout: Layout) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from device.doctor.finding import Box, Finding
 
-NEEDED = ("millsight-device.service", "millsight-review.service", "millsight-sync.timer",
-          "millsight-tidy.timer")  # fmt: skip
+NEEDED = ("millsight.target", "millsight-device.service", "millsight-review.service",
+          "millsight-sync.timer", "millsight-tidy.timer")  # fmt: skip
 INSTALLED = Path("/usr/local/lib/systemd/system")
 OF_THE_VERSION = Path("/opt/millsight/current/share/systemd")
 WHERE_WANTED = (
@@ -63,4 +63,9 @@ def _state(unit: str) -> Finding | None:
         (said.get("ActiveState") == "activating", "still starting", f"journalctl -u {unit} -n 50"),
         (said.get("ActiveState") != "active", "stopped", f"systemctl start {unit}"),
     )
-    return next((Finding.fault(f"{unit}: {t}", mend) for is_so, t, mend in wrong if is_so), None)
+    for is_so, text, mend in wrong:
+        if is_so:
+            return Finding.fault(f"{unit}: {text}", mend)
+    if said.get("UnitFileState") != "enabled":
+        return Finding.warning(f"{unit}: does not start with the box", f"systemctl enable {unit}")
+    return None

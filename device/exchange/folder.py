@@ -12,6 +12,7 @@ from pathlib import Path
 from config.errors import UserError
 from device.exchange.place import Entry, Unreachable, check_name, missing, too_large
 from device.system.durable import flush_folder
+from device.system.owner import give_to_owner_of_folder, make_folder
 
 LEFT_OVER_S = 86_400
 """Age of a half-written file after which its writer is dead, in seconds."""
@@ -30,7 +31,7 @@ class FolderPlace:
         path = self.folder / check_name(name)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             _sweep(path.parent)
             try:
                 with temporary.open("wb") as stream:
@@ -40,6 +41,7 @@ class FolderPlace:
                     else:
                         stream.write(content)
                     stream.flush()
+                    give_to_owner_of_folder(temporary)
                     os.fsync(stream.fileno())
                 temporary.replace(path)
             finally:

@@ -36,6 +36,7 @@ from device.system.clock import stamp
 from device.system.disk import need_disk
 from device.system.durable import flush_folder
 from device.system.locks import one_at_a_time
+from device.system.owner import make_folder
 
 
 class Pushed(NamedTuple):
@@ -89,7 +90,7 @@ def push_to(place: Place, db: Database, settings: Settings) -> Pushed:
     outbox = settings.device.data / "outbox"
     acknowledged, refused = _take_in(place, db, settings)
     refused += _find_lost(place, db)
-    outbox.mkdir(exist_ok=True)
+    make_folder(outbox)
     sent = _send_made(place, db, settings, outbox)
     left_out: list[str] = []
     full = True

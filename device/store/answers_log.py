@@ -18,6 +18,7 @@ from sqlite_utils import Database
 from device.store.carry_over import mend_references, move_to_end
 from device.system.clock import stamp
 from device.system.durable import write_durably
+from device.system.owner import give_to_owner_of_folder
 
 FILE = "answers.log"
 TRIM_FROM = 256 * 1024
@@ -38,8 +39,10 @@ def folder_of(db: Database) -> Path:
 def log_answer(db: Database, row: Sequence[object]) -> None:
     """Append a row of `labels`; called within the transaction that stores it."""
     with contextlib.suppress(OSError):
-        handle = os.open(folder_of(db) / FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+        file = folder_of(db) / FILE
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
         try:
+            give_to_owner_of_folder(file)
             # It begins a line of its own, whatever a power cut has left of the one before.
             os.write(handle, f"\n{json.dumps(row)}".encode())
             os.fdatasync(handle)

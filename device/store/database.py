@@ -20,6 +20,7 @@ from device.store.cycles import start_cycle
 from device.store.schema import migrations
 from device.store.swap import finish_swap, identity_of, is_mending
 from device.system.disk import need_disk
+from device.system.owner import give_to_owner_of_folder, make_folder
 
 STORE_FILE = swap_store.STORE_FILE
 BUSY_TIMEOUT_S = 30.0
@@ -42,7 +43,7 @@ def open_store(folder: Path) -> Database:
     """
     path = folder / STORE_FILE
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise UserError(
             f"{folder}: the data folder cannot be made: {error.strerror}; "
@@ -53,7 +54,8 @@ def open_store(folder: Path) -> Database:
         finish_swap(folder)  # that a power cut interrupted
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
         try:
-            is_new = not path.stat().st_size
+            if is_new := not path.stat().st_size:
+                give_to_owner_of_folder(path)
             for pragma in (NEW_PRAGMA, *PRAGMAS) if is_new else PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
             db = Database(connection)

@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 from device.system.durable import flush_folder, write_durably
+from device.system.owner import give_to_owner_of_folder
 
 STORE_FILE = "millsight.db"
 LOCK = "mending.lock"
@@ -100,6 +101,7 @@ def finish_swap(data: Path) -> None:
     if not (data / NOTE).exists():
         return
     with (data / SWAP_LOCK).open("w") as file:  # after a power cut several programs start at once
+        give_to_owner_of_folder(data / SWAP_LOCK)
         fcntl.flock(file, fcntl.LOCK_EX)
         if (data / NOTE).exists():
             _swap(data)

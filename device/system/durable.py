@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from device.system.owner import give_to_owner_of_folder, make_folder
+
 
 def flush_folder(folder: Path) -> None:
     """Make what was renamed in a folder survive a power cut.
@@ -23,12 +25,13 @@ def write_durably(path: Path, content: bytes) -> None:
     Raises:
         OSError: the folder cannot be made or written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as stream:
             stream.write(content)
             stream.flush()
+            give_to_owner_of_folder(temporary)
             os.fsync(stream.fileno())
         temporary.replace(path)
     finally:

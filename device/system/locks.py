@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from config.errors import UserError
+from device.system.owner import give_to_owner_of_folder, make_folder
 
 
 @contextmanager
@@ -24,8 +25,9 @@ def one_at_a_time(lock: Path, refusal: str) -> Iterator[None]:
 @contextmanager
 def try_lock(lock: Path) -> Iterator[bool]:
     """Hold a lock file if nobody else does: whether it is held. Whoever dies lets go of it."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(lock.parent)
     with lock.open("w") as file:
+        give_to_owner_of_folder(lock)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

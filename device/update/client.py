@@ -25,6 +25,7 @@ from device.store.database import STORE_FILE, exclusive, open_store_of
 from device.system.clock import CLOCK_OK_FROM_NS
 from device.system.disk import need_disk
 from device.system.durable import write_durably
+from device.system.owner import give_to_owner_of_folder, make_folder
 from device.update.memory import forget_taken
 
 METADATA, TARGETS = "metadata", "targets"
@@ -111,13 +112,13 @@ class Client:
                 f"the clock of this device says {datetime.now(UTC):%Y-%m-%d %H:%M}, so nothing can "
                 "be told to be fresh: nothing new is taken; set the clock"
             )
-        folder = metadata_folder(settings)
-        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = metadata_folder(settings)
+        make_folder(self._folder)
         self._place = place
         self._fetcher = PlaceFetcher(place)
         with self._explained():
             self._updater = Updater(
-                str(folder),
+                str(self._folder),
                 f"models/{METADATA}/",
                 target_base_url=f"models/{TARGETS}/",
                 fetcher=self._fetcher,
@@ -201,6 +202,9 @@ class Client:
             raise Refused(self._say(f"is not there ({str(error)[:200]})")) from None
         except (tuf_errors.RepositoryError, ValueError, KeyError) as error:
             raise Refused(self._say(f"cannot be read ({str(error)[:200]})")) from None
+        finally:
+            for known in self._folder.rglob("*"):  # python-tuf's files may be read by nobody else
+                give_to_owner_of_folder(known)
 
     def _say(self, what: str) -> str:
         words = " ".join(what.split())

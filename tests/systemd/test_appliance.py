@@ -125,6 +125,10 @@ def test_installed_it_judges_and_serves(box: Booted) -> None:
     assert "NoNewPrivs:\t1" in box.say(f"cat /proc/{main}/status")
     assert "Seccomp:\t2" in box.say(f"cat /proc/{main}/status")
     assert box.run(f"nsenter -m -t {main} touch /usr/evil").returncode
+    box.say("systemctl disable millsight-tidy.timer")  # it runs on, until the box is switched off
+    assert "millsight-tidy.timer: does not start with the box" in box.say("millsight doctor units")
+    box.say("systemctl enable millsight-tidy.timer")
+    assert "does not start" not in box.say("millsight doctor units")
 
 
 def test_installed_once_more_it_is_the_same(box: Booted) -> None:
@@ -247,6 +251,7 @@ def test_power_cut_and_on_again(box: Booted) -> None:
 
 
 def test_removed_the_data_stay_until_they_are_purged(box: Booted) -> None:
+    box.say("touch /usr/local/lib/systemd/system/millsight-device.service.new")  # of a power cut
     box.say("dpkg --remove millsight")
     assert box.run("ls /opt/millsight /usr/local/bin/millsight").returncode
     assert box.say("systemctl list-units --all --no-legend 'millsight*'") == ""

@@ -1,6 +1,8 @@
 """The database across an upgrade and back."""
 
 import contextlib
+import resource
+import signal
 import sqlite3
 import threading
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from device.store.database import STORE_FILE, open_store
 from device.store.schema import migrations as schema
 from device.store.trail import add_event
-from systemd.carry import backup, copies_of, fit, migrations
+from systemd.carry import backup, copies_of, fit, folder, migrations
 
 KNOWN = {one.name for one in schema._migrations}
 
@@ -59,6 +61,22 @@ def test_a_copy_of_a_database_that_is_written_to(database: Path) -> None:
     assert texts(copy)[0] == "before"
     with contextlib.closing(sqlite3.connect(copy)) as opened:
         assert opened.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_copy_for_which_there_is_no_room_leaves_its_room(database: Path) -> None:
+    folder(database).mkdir()
+    with contextlib.closing(sqlite3.connect(database)) as db, db:
+        db.execute("CREATE TABLE big AS SELECT zeroblob(2000000) AS content")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limit[1]))  # the write fails, as ENOSPC
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises(sqlite3.Error):
+            backup(database, "2.0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert list(folder(database).iterdir()) == []
 
 
 def test_only_the_last_copies_stay(database: Path) -> None:

@@ -29,7 +29,7 @@ from config.settings import Settings
 from systemd.bundle import EXTRAS, write_bundle
 from systemd.layout import Layout
 from systemd.upgrade import UpgradeError, go_back, upgrade, version_before
-from systemd.versions import DONE, lay_down, switch
+from systemd.versions import DONE, InstallError, lay_down, switch
 from tests.filled import answer, device_settings, fill
 from tests.systemd.disk import Disk, cannot_mount
 from tests.systemd.sources import ROOT, source_tree
@@ -158,6 +158,46 @@ def test_with_a_damaged_store_the_old_version_runs_again(
         upgrade(bundle, layout)
     assert layout.version_of(layout.current) == OLD
     assert units_in(layout.units) == units_in(layout.versions / OLD / "share/systemd")
+
+
+def test_a_lost_connection_while_services_stand_still_ends_nothing(
+    two_laid_down: tuple[Layout, Path],
+) -> None:
+    layout, bundle = two_laid_down
+    python = layout.versions / NEW / "bin/python"  # is asked once the services have stopped
+    python.write_text("#!/bin/sh\nfor one in HUP INT TERM; do kill -$one $PPID; done\nexit 1\n")
+    done = subprocess.run(command(layout, bundle), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done
+    assert wholly(layout) == NEW
+
+
+@pytest.mark.parametrize("cut", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_lost_connection_while_a_version_is_laid_down_leaves_nothing_of_it(
+    two_laid_down: tuple[Layout, Path], memory: Path, cut: signal.Signals
+) -> None:
+    layout, _ = two_laid_down
+    other = tar_of(memory / "c", {"VERSION": b"9.9.9\n", "EXTRAS": b"plant\n"})
+    before = sorted(layout.versions.iterdir())
+    with subprocess.Popen(
+        command(layout, other), stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as upgrading:
+        while not (layout.versions / "9.9.9").exists():
+            assert upgrading.poll() is None
+            time.sleep(0.005)
+        os.kill(upgrading.pid, cut)
+        assert "nothing in use has changed" in upgrading.communicate()[1].splitlines()[-1]
+    assert sorted(layout.versions.iterdir()) == before
+
+
+def test_a_version_that_pip_refuses_leaves_nothing_of_it(
+    two_laid_down: tuple[Layout, Path], memory: Path
+) -> None:
+    layout, _ = two_laid_down
+    other = tar_of(memory / "c", {"VERSION": b"9.9.9\n", "EXTRAS": b"plant\n"})
+    before = sorted(layout.versions.iterdir())
+    with pytest.raises(InstallError, match="No matching distribution"):
+        lay_down(other, layout)
+    assert sorted(layout.versions.iterdir()) == before
 
 
 def test_cut_off_before_a_change_of_the_disk(
