@@ -2,7 +2,9 @@
 
 from sqlite_utils import Database
 
-MAY_GO = """
+from device.store.second_look import OPEN
+
+MAY_GO = f"""
     EXISTS (SELECT 1 FROM labels l WHERE l.patch_id = p.id)
     AND NOT EXISTS (
         SELECT 1 FROM labels l
@@ -11,10 +13,13 @@ MAY_GO = """
         WHERE l.patch_id = p.id AND b.sequence IS NULL
     )
     AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.patch_id = p.id)
-    AND NOT EXISTS (SELECT 1 FROM second_looks d WHERE d.patch_id = p.id)
-"""
+    AND NOT EXISTS (
+        SELECT 1 FROM second_looks s JOIN labels l ON l.patch_id = s.patch_id
+        WHERE s.patch_id = p.id AND {OPEN}
+    )
+"""  # noqa: S608 - our own words
 """Condition on a row `p` of patches: it has answers, the trainer has all of them, nobody is being
-asked about it, and the trainer never doubted one of them."""
+asked about it, and the trainer doubts none of them."""
 
 
 def patches_that_may_go(db: Database, limit: int = -1) -> list[str]:

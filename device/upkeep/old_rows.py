@@ -48,6 +48,9 @@ def remove_old_rows(db: Database, settings: Settings) -> int:
     for table, old in OLD_COUNTS.items():
         removed += _repeat(db, f"DELETE FROM {table} WHERE {old}", before)  # noqa: S608
     removed += _remove_old_answers(db, before)
+    # A doubt that nobody has answered for so long holds its picture no more.
+    old = "clock_ok AND wall_ns < :ns"
+    removed += _repeat(db, f"DELETE FROM second_looks WHERE {old}", before)  # noqa: S608
     with exclusive(db):
         removed += db.execute(
             "DELETE FROM skips WHERE rowid <= (SELECT max(rowid) FROM skips) - ?", [SKIPS_KEPT]

@@ -14,10 +14,11 @@ from device.judging.patches import Patches
 from device.models import activation
 from device.models.activation import model_path
 from device.models.race import Outcome, race
-from device.store.answers import add_label, waiting
+from device.store.answers import add_answer, add_label, waiting
 from device.store.clock_watch import believe_clock, clock_is_doubtful, follow_clock
 from device.store.cycles import start_cycle
 from device.store.database import STORE_FILE, get_state, open_store, set_state
+from device.store.second_look import Doubt, add_doubts
 from device.store.trail import add_event, begin_lot
 from device.system.clock import Stamp, stamp
 from device.system.disk import MB, free_bytes
@@ -119,6 +120,44 @@ def test_pictures_of_acknowledged_answers_go_and_the_answers_stay(
     assert remove(db, patches).total == 0  # nothing twice, nothing that may not go
     db.close()
     run(filled, [])  # a start over a store whose pictures are gone
+
+
+def test_what_the_trainer_doubts_stays_until_it_is_answered_anew(
+    filled: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("device.upkeep.retention.YOUNG_LABELS", 0)
+    settings = change(filled, "keeping", rows_days=100)
+    db = open_store(settings.device.data)
+
+    def sent() -> None:  # what the trainer's word does
+        db.conn.commit()
+        push(settings)
+        db.execute("UPDATE batches SET state = 'acknowledged'")
+        db.conn.commit()
+
+    patches = [row[0] for row in db.execute("SELECT id FROM patches LIMIT 3")]
+    for patch in patches:
+        label = add_answer(db, patch, "class", "scratch", "anna")
+        add_doubts(db, [Doubt(patch, label, "suspicious")])
+    sent()
+    shrink(db, settings, Scope(), lambda: False)
+    assert set(patches) <= pictures(settings)
+    add_label(db, patches[0], "pore", "ben")
+    add_label(db, patches[1], "pore", "ben")
+    add_answer(db, patches[1], "undone", None, "ben")
+    sent()
+    shrink(db, settings, Scope(), lambda: False)
+    assert set(patches) - pictures(settings) == {patches[0]}
+    remove_old_rows(db, settings)
+    shrink(db, settings, Scope(), lambda: False)
+    assert set(patches) - pictures(settings) == {patches[0]}
+    old = "UPDATE second_looks SET wall_ns = wall_ns - ? WHERE patch_id = ?"
+    db.execute(old, [101 * DAY_NS, patches[2]])
+    db.conn.commit()
+    remove_old_rows(db, settings)
+    shrink(db, settings, Scope(), lambda: False)
+    assert set(patches) - pictures(settings) == {patches[0], patches[2]}
+    db.close()
 
 
 def test_a_picture_that_came_again_goes_again(
