@@ -15,8 +15,10 @@ from config.recipes import Recipes
 from config.settings import Settings
 from device.drift.log import alarms
 from device.models.models_in_use import in_force
+from device.review import people
 from device.review.alerts import free_space_mb
 from device.review.desk import Desk
+from device.review.guard import session_of
 from device.review.shell import Shell
 from device.store.clock_watch import clock_is_doubtful
 from device.store.database import get_state
@@ -117,7 +119,9 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
     async def stream(request: Request) -> AsyncIterator[str]:
         nonlocal watchers
         watchers += 1
+        cookie = session_of(request)
         try:
+            by_password = await desk.work(lambda db: people.gave_password(db, cookie))
             yield f"event: edition\ndata: {shell.edition}\n\n"
             last, since_facts, since_word = "", 0.0, 0.0
             state, facts = await look()
@@ -125,6 +129,10 @@ def routes(desk: Desk, shell: Shell) -> list[BaseRoute]:
                 if since_facts >= FACTS_EVERY_S:
                     state, facts = await look()
                     since_facts = 0.0
+                    if by_password and not await desk.work(
+                        lambda db: people.gave_password(db, cookie)
+                    ):
+                        return  # it was changed: the page connects again, and is asked
                 else:
                     state = await asyncio.to_thread(read_live, path)
                 now = view(request, state, facts)

@@ -105,6 +105,12 @@ def admit(db: Database, review: Review, cookie: str | None, address: str) -> str
         return _renew(db, cookie, _session(db, review, cookie)._replace(network=True))
 
 
+def gave_password(db: Database, cookie: str | None) -> bool:
+    """Whether a browser gave the password of the network, and was not put out since."""
+    known = "SELECT 1 FROM sessions WHERE id = ? AND network"
+    return db.execute(known, [_id(cookie or "")]).fetchone() is not None
+
+
 def _session(db: Database, review: Review, cookie: str | None) -> Visitor:
     """What the store has of a session; who was idle for too long is logged out by this."""
     row = db.execute(

@@ -106,7 +106,13 @@ def test_a_password_given_once_is_asked_again_when_it_changes(networked: Server)
     client = networked.client()
     give(client)
     assert "Anna" in client.http.get("/people").text
-    assert command(networked.config, "password", given="another one\n").returncode == 0
-    assert 'type="password"' in client.http.get("/people").text
+    with client.http.stream("GET", "/live/events", timeout=10) as events:
+        lines = events.iter_lines()
+        assert next(lines) == "event: edition"
+        assert command(networked.config, "password", given="another one\n").returncode == 0
+        assert 'type="password"' in client.http.get("/people").text
+        for _ in lines:  # what is sent already ends, too
+            pass
+    assert 'type="password"' in client.http.get("/live/events").text
     assert give(client).status_code == 401
     assert give(client, "another one").status_code == 303
