@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from config.cli import Config, RecipeName
 from config.errors import UserError
@@ -126,7 +127,7 @@ def status(config: Config = None, *, as_json: Annotated[bool, Parameter("--json"
 def latency(
     config: Config = None,
     *,
-    parts: int = 1000,
+    parts: Annotated[int, Parameter(validator=Number(gte=1, lte=1_000_000))] = 1000,
     as_json: Annotated[bool, Parameter("--json")] = False,
 ) -> None:
     """Show how long parts took from the trigger to the result, and where the time went.

@@ -39,7 +39,7 @@ def answers_csv(desk: Desk, choice: Choice) -> Response:
     """Every answer, also those that were taken back."""
     header = [
         "time", "patch", "answer", "class", "operator", "asked_again", "reason", "predicted",
-        "score", "frame", "part", "lot", "model",
+        "score", "frame", "part", "lot", "model", "taken_back",
     ]  # fmt: skip
     return _table(desk, choice, "answers", header, answer_rows)
 
@@ -63,7 +63,9 @@ def answer_rows(db: Database, choice: Choice) -> list[tuple[Any, ...]]:
     rows = db.execute(
         """
         SELECT l.wall_ns, l.patch_id, l.answer, l.class, l.operator, l.repeat,
-            f.reason, f.predicted, f.score, f.frame_id, r.part, r.lot, r.model_id
+            f.reason, f.predicted, f.score, f.frame_id, r.part, r.lot, r.model_id,
+            EXISTS (SELECT 1 FROM answers a JOIN answers u ON u.undoes = a.id
+                WHERE a.label_id = l.id)
         FROM labels l
         LEFT JOIN flags f ON f.id = (SELECT max(id) FROM flags WHERE patch_id = l.patch_id)
         LEFT JOIN frames r INDEXED BY frames_facts ON r.id = f.frame_id

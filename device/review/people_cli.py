@@ -120,7 +120,7 @@ def password(config: Config = None) -> None:
 def trail(
     config: Config = None,
     *,
-    limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    limit: Annotated[int | None, Parameter(validator=Number(gte=1, lte=1_000_000))] = None,
     csv_file: Annotated[Path | None, Parameter("--csv")] = None,
 ) -> None:
     """Show who did what and when: answers, undos, log-ins, settings, models; the newest last.
