@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from config.cli import Config
+from config.cli import Config, Seed
 from config.errors import UserError
 from config.load import find_settings, load_settings
 from config.settings import Settings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 app = App(name="camera", help="Find cameras, see what they see, focus, record.")
 
 Wait = Annotated[float, Parameter(validator=Number(gt=0, lte=3600))]
-Frames = Annotated[int, Parameter(name=["--frames", "-n"])]
+Frames = Annotated[int, Parameter(name=["--frames", "-n"], validator=Number(gte=1, lte=10_000_000))]
 WAIT_S = 20.0
 
 
@@ -64,7 +64,6 @@ def test(config: Config = None, *, frames: Frames = 20, wait: Wait = WAIT_S) -> 
     wait
         Longest time without a frame, in seconds; then the test has failed.
     """
-    _at_least_one(frames)
     settings = load_settings(config)
     faults = number = 0
     began = time.monotonic()
@@ -83,7 +82,7 @@ def test(config: Config = None, *, frames: Frames = 20, wait: Wait = WAIT_S) -> 
 def focus(
     config: Config = None,
     *,
-    frames: Annotated[int | None, Parameter(name=["--frames", "-n"])] = None,
+    frames: Frames | None = None,
     wait: Wait = WAIT_S,
 ) -> None:
     """Show how sharp the picture is while you turn the lens; stop with Ctrl-C.
@@ -97,8 +96,6 @@ def focus(
     wait
         Longest time without a frame, in seconds.
     """
-    if frames is not None:
-        _at_least_one(frames)
     best = 0.0
     terminal = sys.stdout.isatty()
     with _looking(load_settings(config), wait) as looked, contextlib.suppress(KeyboardInterrupt):
@@ -134,7 +131,6 @@ def record(
     """
     from camera.recording import record as write  # noqa: PLC0415
 
-    _at_least_one(frames)
     settings = load_settings(config)
     source = settings.camera.source
     told = {"source": source, source: getattr(settings.camera, source).model_dump(mode="json")}
@@ -228,11 +224,6 @@ def _until_good(
             return
 
 
-def _at_least_one(frames: int) -> None:
-    if frames < 1:
-        raise UserError(f"--frames: found {frames}; allowed is 1 or more")
-
-
 def _open(settings: Settings) -> "Source":
     from camera.opening import open_source  # noqa: PLC0415
     from camera.source import Event  # noqa: PLC0415
@@ -260,7 +251,7 @@ def _looking(
 
 
 @app.command
-def contact_sheet(out: Path = Path("contact-sheet.png"), *, seed: int = 0) -> None:
+def contact_sheet(out: Path = Path("contact-sheet.png"), *, seed: Seed = 0) -> None:
     """Write a picture of what the simulated platform renders, a row for each class.
 
     Parameters

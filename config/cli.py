@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from config.document import to_toml, write_new
 from config.errors import UserError
 from config.load import find_settings, load_settings
-from config.settings import URL_SCHEMES, Settings
+from config.settings import LARGEST_SEED, URL_SCHEMES, Settings
 
 app = App(name="config", help="Write, check and show the settings of this site.")
 
@@ -17,6 +18,9 @@ Config = Annotated[Path | None, Parameter(name=["--config", "-c"])]
 
 RecipeName = Annotated[str | None, Parameter(name="--recipe")]
 """The option of commands that are about one recipe."""
+
+Seed = Annotated[int, Parameter(validator=Number(gte=0, lte=LARGEST_SEED))]
+"""The option of commands that draw at random."""
 
 
 @app.command

@@ -33,6 +33,7 @@ __all__ = [  # settings of other files that are imported from this one
 ]  # fmt: skip
 
 SMALLEST_REGION = 16
+LARGEST_SEED = 2**32 - 1
 """Least width and height of a judged region in pixels: less is no picture of a surface."""
 
 
@@ -152,7 +153,7 @@ class Asking(Section):
     """Patches asked about per cycle while there is no model, drawn evenly from the stream."""
     audit_share: float = Field(default=0.002, ge=0, le=1)
     """Share of all patches asked about at random: the honest estimate of accuracy."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Seed of the random draws."""
     labels_per_shift: int = Field(default=100, ge=0, le=1000000)
     """Answers asked of the operators in a shift; then the page stops asking. 0: no limit."""
@@ -365,7 +366,7 @@ class Trainer(Section):
     data: Path = Field(default=Path("trainer"), strict=False)
     """Folder for the trainer's own store: what all devices have answered. Relative paths start at
     `device.data`."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Seed of the training run."""
     threads: int = Field(default=0, ge=0, le=256)
     """Threads of the training; 0 takes every core but one, which is left to the inspection."""

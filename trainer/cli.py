@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from config.cli import Config, RecipeName
+from config.cli import Config, RecipeName, Seed
 from config.load import load_settings
 from config.recipes import load_recipes
 from trainer.night_cli import freeze, golden, merge, night
@@ -26,7 +26,7 @@ def train(
     *,
     frames: Path | None = None,
     recipe: RecipeName = None,
-    seed: int | None = None,
+    seed: Seed | None = None,
 ) -> None:
     """Train a model from scratch on a recipe's labels in the store, or on class folders.
 

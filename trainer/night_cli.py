@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from config.cli import Config, RecipeName
 from config.errors import UserError
@@ -137,7 +138,11 @@ def freeze(config: Config = None, *, recipe: RecipeName = None) -> None:
 
 
 def golden(
-    out: Path, config: Config = None, *, per_class: int = 10, recipe: RecipeName = None
+    out: Path,
+    config: Config = None,
+    *,
+    per_class: Annotated[int, Parameter(validator=Number(gte=1, lte=100_000))] = 10,
+    recipe: RecipeName = None,
 ) -> None:
     """Write a recipe's labelled patches into a golden folder: what judges the first models.
 

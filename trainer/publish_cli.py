@@ -1,7 +1,10 @@
 """`millsight trainer publish` and what belongs to it: releases by hand."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from config.cli import Config, RecipeName
 from config.errors import UserError
@@ -18,7 +21,7 @@ def publish(
     config: Config = None,
     *,
     recipe: RecipeName = None,
-    percent: float | None = None,
+    percent: Annotated[float | None, Parameter(validator=Number(gte=0, lte=100))] = None,
     device: list[str] | None = None,
     report: Path | None = None,
 ) -> None:
@@ -88,7 +91,7 @@ def rollout(
     config: Config = None,
     *,
     recipe: RecipeName = None,
-    percent: float | None = None,
+    percent: Annotated[float | None, Parameter(validator=Number(gte=0, lte=100))] = None,
     device: list[str] | None = None,
 ) -> None:
     """Change which devices get a release: widen its share, or name devices.

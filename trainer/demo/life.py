@@ -24,6 +24,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
+from config.cli import Seed
 from config.errors import UserError
 from config.load import load_settings
 from config.recipes import Recipes
@@ -104,7 +105,7 @@ def demo(
     headless: Annotated[bool, Parameter(negative="")] = False,
     nights: Annotated[int, Parameter(validator=Number(gte=0, lte=1000))] = 4,
     frames: Path | None = None,
-    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
+    seed: Seed = 0,
     data: Path = Path("demo"),
     exchange: str | None = None,
     config: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,

@@ -12,6 +12,8 @@ from cyclopts.validators import Number
 
 from config.errors import UserError
 
+MOST_SEEDS = 1000
+
 PACKAGES = ("matplotlib", "skimage", "sklearn")
 """Those of the extra `lab`, some of which are needed only after hours."""
 
@@ -23,7 +25,7 @@ def experiment(
     seeds: str = "0-4",
     json_file: Annotated[Path | None, Parameter("--json")] = None,
     out: Path = Path("lab"),
-    threads: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
+    threads: Annotated[int, Parameter(validator=Number(gte=0, lte=256))] = 0,
     finished: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Repeat a table or figure of the paper, or go beyond it, on a folder of class folders.
@@ -115,7 +117,7 @@ def parse_seeds(text: str) -> list[int]:
     """
     if match := re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})", text):
         first, last = map(int, match.groups())
-        if first <= last:
+        if first <= last < first + MOST_SEEDS:
             return list(range(first, last + 1))
     elif re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9})*", text):
         numbers = [int(number) for number in text.split(",")]
