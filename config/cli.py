@@ -19,6 +19,19 @@ Config = Annotated[Path | None, Parameter(name=["--config", "-c"])]
 RecipeName = Annotated[str | None, Parameter(name="--recipe")]
 """The option of commands that are about one recipe."""
 
+LONGEST_WHO = 64
+
+
+def _is_somebody(_type: object, who: str | None) -> None:
+    if who is None:  # where it may be left out
+        return
+    if not (who.strip() and who.isprintable() and len(who) <= LONGEST_WHO and "/" not in who):
+        raise ValueError(f"Name who does it: up to {LONGEST_WHO} letters.")
+
+
+Who = Annotated[str, Parameter(validator=_is_somebody)]
+"""The option of commands that the audit trail tells of."""
+
 Seed = Annotated[int, Parameter(validator=Number(gte=0, lte=LARGEST_SEED))]
 """The option of commands that draw at random."""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from config.basics import is_name
-from config.cli import Config
+from config.cli import Config, Who
 from config.errors import UserError
 from config.load import load_settings
 from config.recipes import load_recipes
@@ -35,7 +35,7 @@ def questions(config: Config = None) -> None:
     db.close()
 
 
-def label(patch: str, class_name: str, config: Config = None, *, operator: str) -> None:
+def label(patch: str, class_name: str, config: Config = None, *, operator: Who) -> None:
     """Answer a question: which class a patch shows. On the disk when this returns.
 
     Parameters
@@ -69,7 +69,7 @@ def label(patch: str, class_name: str, config: Config = None, *, operator: str) 
     print(f"{patch[:12]}: {class_name}")
 
 
-def lot(part: str, lot: str, config: Config = None, *, operator: str) -> None:
+def lot(part: str, lot: str, config: Config = None, *, operator: Who) -> None:
     """Begin a lot: every frame from now on is of this part and lot.
 
     Parameters

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -22,6 +23,10 @@ from device.models_cli import accuracy, activate, drift, models, rollback, sync,
 from device.upkeep_cli import backup, check, restore, tidy
 
 app = App(name="device", help="Inspect: run the loop, see its state, look at single images.")
+
+
+LONGEST_LINE = 1000
+"""Of an event that somebody notes."""
 
 
 class Lines:
@@ -202,8 +207,23 @@ def inspect(
         sys.exit(1)
 
 
+def _is_line(_type: object, text: str) -> None:
+    if not (text.strip() and text.isprintable() and len(text) <= LONGEST_LINE):
+        raise ValueError(f"One line of up to {LONGEST_LINE} letters.")
+
+
+def _is_kind(_type: object, kind: str) -> None:
+    if not re.fullmatch("[a-z][a-z-]{0,31}", kind):
+        raise ValueError("Up to 32 small letters and -.")
+
+
 @app.command
-def note(text: str, config: Config = None, *, kind: str = "note") -> None:
+def note(
+    text: Annotated[str, Parameter(validator=_is_line)],
+    config: Config = None,
+    *,
+    kind: Annotated[str, Parameter(validator=_is_kind)] = "note",
+) -> None:
     """Put a line among the events of this device: for services and people beside it.
 
     Parameters

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from config.cli import Config, RecipeName
+from config.cli import Config, RecipeName, Who
 from config.errors import UserError
 from config.load import load_settings
 from config.recipes import Recipes, load_recipes
@@ -92,7 +92,7 @@ def activate(
     print(f"{found.id[:12]} in use")
 
 
-def rollback(model: str, config: Config = None, *, who: str, recipe: RecipeName = None) -> None:
+def rollback(model: str, config: Config = None, *, who: Who, recipe: RecipeName = None) -> None:
     """Go back to an earlier model of this device; a running loop takes it up at once.
 
     Parameters
@@ -111,8 +111,6 @@ def rollback(model: str, config: Config = None, *, who: str, recipe: RecipeName 
     from device.update.history import find_model  # noqa: PLC0415
 
     settings = load_settings(config)
-    if not who.strip():
-        raise UserError("--who: empty; name who decided it")
     recipes = load_recipes(settings)
     db = open_store_of(settings)
     found = find_model(db, model)
@@ -219,7 +217,7 @@ def drift(
     recipe: RecipeName = None,
     reset: Annotated[bool, Parameter(negative="")] = False,
     part: str | None = None,
-    who: str | None = None,
+    who: Who | None = None,
 ) -> None:
     """Show whether pictures or scores are no longer what they were, or take them as they are now.
 
@@ -244,7 +242,7 @@ def drift(
     from device.store.database import open_store_of  # noqa: PLC0415
 
     under = load_recipes(load_settings(config)).under(recipe)
-    if reset and not (who or "").strip():
+    if reset and who is None:
         raise UserError("--who: missing; name who decided that the reference is recorded anew")
     if not reset and (part is not None or who is not None):
         raise UserError("--part, --who: they go with --reset")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from config.cli import Config
+from config.cli import Config, Who
 from config.errors import UserError
 from config.load import load_settings, load_what_is_good
 
@@ -115,7 +115,7 @@ def backup(config: Config = None, *, list_: Annotated[bool, Parameter("--list")]
         db.close()
 
 
-def restore(copy: Path | None = None, config: Config = None, *, who: str) -> None:
+def restore(copy: Path | None = None, config: Config = None, *, who: Who) -> None:
     """Put a copy in the place of the store, which is set aside; the inspection must stand.
 
     Answers that the present store has and the copy has not are carried over.
@@ -131,6 +131,4 @@ def restore(copy: Path | None = None, config: Config = None, *, who: str) -> Non
     """
     from device.upkeep.backup import restore as put_back  # noqa: PLC0415
 
-    if not who.strip():
-        raise UserError("--who: empty; name who decided it")
     print(put_back(load_settings(config), copy, who))

@@ -57,7 +57,7 @@ def publish(
     reports = {}
     if report is not None:
         for suffix in ("json", "html"):
-            path = report.with_suffix(f".{suffix}")
+            path = report.parent / f"{report.stem}.{suffix}"
             if path.is_file():
                 reports[suffix] = path.read_bytes()
         if not reports:

@@ -16,7 +16,7 @@ from sqlite_utils import Database
 from camera.source import Event, Frame
 from config.document import to_toml
 from config.settings import Device, Drift, Settings
-from device.drift.detection import BINS, Block
+from device.drift.detection import BINS, NEW_SURFACE, Block
 from device.drift.log import (
     PICTURES,
     EndedBlock,
@@ -245,7 +245,10 @@ def test_a_running_loop_notices(
     said: list[Event] = []
     InspectionLoop(settings, said.append, lambda _: stream_of(plates, 800, change)()).run()
     found = alarms(db, ["default"])
-    assert [alarm.kind for alarm in found][-1:] == ([] if kind is None else [kind])
+    kinds = [alarm.kind for alarm in found]
+    assert kinds[:1] == ([] if kind is None else [kind])
+    # Scores may move in the first block of a change, and pictures no sooner than in the next.
+    assert set(kinds[1:]) <= {NEW_SURFACE}
     told = [event.text for event in said if event.kind == "drift"]
     assert len(told) == len(found)
     stored = db.execute("SELECT text FROM events WHERE kind = 'drift' ORDER BY id").fetchall()

@@ -93,10 +93,8 @@ def test_by_command(
     assert lines[1].startswith("    judges in ")
     assert lines[2].startswith(f"  {first.id[:12]}")
     assert "40 labels, held_out_accuracy 0.900; a" in lines[2]
-    rollback = ["device", "rollback", first.id[:8], "-c", str(config), "--who"]
-    with pytest.raises(UserError, match="--who: empty"):
-        app([*rollback, " "], result_action="return_value")
-    app([*rollback, "Zoe"], result_action="return_value")
+    rollback = ["device", "rollback", first.id[:8], "-c", str(config), "--who", "Zoe"]
+    app(rollback, result_action="return_value")
     assert capsys.readouterr().out == f"{first.id[:12]} in use again\n"
     assert in_force(db).model_id == first.id
     for beginning, why in [("", "more than one"), ("zz", "no model")]:
