@@ -134,7 +134,8 @@ def copy(recipe: str, name: str, config: Config = None, *, operator: Who) -> Non
 def edit(name: str, config: Config = None, *, operator: Who) -> None:
     """Edit a recipe in $EDITOR; while it is open, Trigger Ready is low and parts are NG.
 
-    What has a mistake is not taken; the old recipe stays.
+    What has a mistake is not taken; the old recipe stays, and beside it what was written, as
+    NAME.toml.draft.
 
     Parameters
     ----------
@@ -164,7 +165,10 @@ def edit(name: str, config: Config = None, *, operator: Who) -> None:
         if after == before:
             print("nothing was changed")
             return
-        _save(site, name, after, operator)
+        try:
+            _save(site, name, after, operator, before)
+        except (UserError, OSError) as error:
+            raise UserError(f"{error}\n{_keep_draft(path, after)}") from None
     changed = difflib.ndiff(before.splitlines(), after.splitlines())
     print("\n".join(line for line in changed if line[:2] in {"+ ", "- "}))
 
@@ -193,6 +197,18 @@ def select(name: str, config: Config = None, *, operator: Who) -> None:
     print(f"{name} in force")
 
 
+def _keep_draft(path: Path, text: str) -> str:
+    """Keep what somebody wrote and could not be taken; where it is."""
+    from device.system.durable import write_durably  # noqa: PLC0415
+
+    place = path.with_name(f"{path.name}.draft")
+    try:
+        write_durably(place, text.encode())
+    except OSError:  # a full disk: perhaps the terminal can be scrolled back
+        return f"{place}: cannot be written either; what you wrote:\n{text}"
+    return f"what you wrote is kept: {place}"
+
+
 def _refuse_known(recipes: Recipes, name: str) -> None:
     if name in recipes.all() or name in recipes.texts:
         raise UserError(f"{name}: there is such a recipe already; choose another name")
@@ -203,17 +219,19 @@ def _free_index(recipes: Recipes) -> int:
     return next(i for i in range(1, 65536) if i not in taken)
 
 
-def _save(site: Settings, name: str, text: str, operator: str) -> Path:
+def _save(site: Settings, name: str, text: str, operator: str, before: str | None = None) -> Path:
     """Check a recipe's text, write its file whole, and record who changed what.
 
     Raises:
-        UserError: it has a mistake, or cannot be written.
+        UserError: it has a mistake, cannot be written, or is no more what it was `before`.
     """
     from device.store.database import open_store_of  # noqa: PLC0415
     from device.store.parts import record_recipe  # noqa: PLC0415
     from device.system.durable import write_durably  # noqa: PLC0415
 
     path = recipe_path(site, name)
+    if before is not None and path.read_text(encoding="utf-8") != before:
+        raise UserError(f"{path}: was changed by somebody else meanwhile")
     found = overlay(site, text, path)
     others = [s for n, s in load_recipes(site).all().items() if n != name]
     refuse_twins(others, found, path)

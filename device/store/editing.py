@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from config.errors import UserError
+from device.system.owner import give_to_owner_of_folder, make_folder
 
 LOCK_FILE = "editing.lock"
 
@@ -20,8 +21,9 @@ def editing(data: Path) -> Iterator[None]:
     Raises:
         UserError: somebody else holds it.
     """
-    data.mkdir(parents=True, exist_ok=True)
+    make_folder(data)
     with (data / LOCK_FILE).open("a") as file:
+        give_to_owner_of_folder(data / LOCK_FILE)  # unread by the loop, it would hold for ever
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

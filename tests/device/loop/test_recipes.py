@@ -506,6 +506,16 @@ def test_the_command_line_adds_copies_edits_selects(
     code, _, error = run(file, "edit", "ring 2", *anna, EDITOR=broken, VISUAL="")
     assert code == 1
     assert "recipe.nonsense: unknown key" in error
+    draft = file.parent / "recipes/ring 2.toml.draft"
+    assert error.endswith(f"what you wrote is kept: {draft}\n")
+    assert draft.read_text().endswith("nonsense = 1\n")
+    assert "ring 2, " in run(file, "list")[1]  # which no draft disturbs
+    path = draft.with_suffix("")
+    other = editor(tmp_path, f"""echo '# mine' >> "$1"; echo '# of another' >> '{path}' """)
+    code, _, error = run(file, "edit", "ring 2", *anna, EDITOR=other, VISUAL="")
+    assert (code, "was changed by somebody else meanwhile" in error) == (1, True)
+    assert path.read_text().endswith("# of another\n")
+    assert draft.read_text().endswith("# mine\n")
     assert run(file, "select", "ring 2", *anna)[1] == "ring 2 in force\n"
     assert "no recipe; known: default, ring, ring 2" in run(file, "select", "rung", *anna)[2]
     code, said, _ = run(file, "list")

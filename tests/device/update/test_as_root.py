@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from device.store.editing import editing
 from tests.device.update.conftest import Site
 from tests.filled import fill
 
@@ -44,6 +45,8 @@ def test_what_root_does_leaves_nothing_that_the_services_cannot_write(
     ):
         status, said = site.run(*command)
         assert status == 0, (command, said)
+    with editing(data):
+        pass
     assert site.in_use() is not None
     assert owners(data) == set()
     assert owners(exchange) == set()
