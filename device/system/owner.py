@@ -9,13 +9,10 @@ def give_to_owner_of_folder(path: Path) -> None:
     """What root makes in somebody's folder is that user's, or the services could not write it.
 
     On a disk that knows no owners nothing is done.
-
-    Raises:
-        OSError: it is not there.
     """
     if os.geteuid() == 0:
-        owner = path.parent.stat()
-        with contextlib.suppress(PermissionError):
+        with contextlib.suppress(OSError):
+            owner = path.parent.stat()
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
