@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from cyclopts.exceptions import CycloptsError
 
+from config.errors import UserError
 from millsight import app
 
 REFERENCE = Path(__file__).parent.parent / "docs/cli.md"
@@ -74,3 +75,10 @@ def test_nobody(
 def test_all_are_tried() -> None:
     assert {option[0] for option in NUMBERS} >= {"trainer publish", "camera test", "demo"}
     assert {option[0] for option in PEOPLE} >= {"device restore", "device lot", "recipe select"}
+
+
+def test_a_report_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    app(["config", "init"], result_action="return_value")
+    with pytest.raises(UserError, match="no such report"):
+        app(["trainer", "publish", "x.onnx", "--report", ""], result_action="return_value")
