@@ -7,9 +7,8 @@ from sqlite_utils import Database
 from config.settings import Settings
 from device.exchange.may_go import MAY_GO
 from device.store.database import exclusive
-from device.store.pictures import remove_frame_without_flags
 from device.system.clock import CLOCK_OK_FROM_NS, stamp
-from device.upkeep.retention import NEWEST_FLAGGED
+from device.upkeep.retention import NEWEST_FLAGGED, remove_answered
 
 ROWS = 2000
 """Most rows removed in one transaction."""
@@ -94,35 +93,10 @@ def _remove_old_answers(db: Database, before_ns: int) -> int:
                 [before_ns],
             ).fetchall()
             for (patch_id,) in rows:
-                _remove_answered(db, patch_id)
+                remove_answered(db, patch_id)
         removed += len(rows)
         if len(rows) < 100:
             return removed
-
-
-def _remove_answered(db: Database, patch_id: str) -> None:
-    """Remove a patch without a picture, and all that is known of it."""
-    labels = "(SELECT id FROM labels WHERE patch_id = ?)"
-    frames = db.execute("SELECT frame_id FROM flags WHERE patch_id = ?", [patch_id]).fetchall()
-    # An answer that was taken back is referred to by the one that took it back.
-    taps = f"(SELECT id FROM answers WHERE label_id IN {labels})"  # noqa: S608
-    for statement in (
-        f"UPDATE answers SET undoes = NULL WHERE undoes IN {taps}",  # noqa: S608
-        f"DELETE FROM answers WHERE label_id IN {labels}",  # noqa: S608
-        f"DELETE FROM sent_labels WHERE label_id IN {labels}",  # noqa: S608
-        f"DELETE FROM merged_labels WHERE label_id IN {labels}",  # noqa: S608 - of a trainer in one
-        "DELETE FROM second_looks WHERE patch_id = ?",
-        "DELETE FROM labels WHERE patch_id = ?",
-        "DELETE FROM flags WHERE patch_id = ?",
-        "UPDATE flags SET alike = NULL WHERE alike = ?",
-        "DELETE FROM skips WHERE patch_id = ?",
-        "DELETE FROM claims WHERE patch_id = ?",
-        "DELETE FROM pictures_gone WHERE patch_id = ?",
-        "DELETE FROM patches WHERE id = ?",
-    ):
-        db.execute(statement, [patch_id])
-    for (frame_id,) in frames:
-        remove_frame_without_flags(db, frame_id)
 
 
 def remove_old_models(db: Database, settings: Settings) -> list[Path]:

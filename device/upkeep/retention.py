@@ -2,8 +2,8 @@
 
 The order, also in docs/disk.md: near-identical copies; what nobody is asked about any more, by
 rising KLS; random draws that nobody is asked about any more; pictures of answers that the trainer
-has acknowledged, the oldest first; questions that wait, the least useful first. An answer that is
-not acknowledged never goes, nor does its picture.
+has acknowledged, the oldest first, and then these answers; questions that wait, the least useful
+first. An answer that is not acknowledged never goes, nor does its picture.
 """
 
 import json
@@ -18,7 +18,9 @@ from config.recipes import load_recipes
 from config.settings import KeepRule, Settings
 from device.exchange.may_go import MAY_GO
 from device.store.answers import waiting
+from device.store.answers_log import PATCH, logged_answers, trim_log
 from device.store.database import exclusive
+from device.store.pictures import remove_frame_without_flags
 from device.system.clock import stamp
 from device.system.disk import MB, free_bytes
 
@@ -53,14 +55,16 @@ class Removed(NamedTuple):
     """Patches without an answer, whole."""
     labelled: int = 0
     """Pictures of patches whose answers the trainer has; the answers stay."""
+    answers: int = 0
+    """Patches without a picture, with the answers that the trainer has."""
 
     def __add__(self, other: object) -> "Removed":
         assert isinstance(other, Removed)
-        return Removed(self.unlabelled + other.unlabelled, self.labelled + other.labelled)
+        return Removed(*map(sum, zip(self, other, strict=True)))
 
     @property
-    def total(self) -> int:
-        """Both together."""
+    def pictures(self) -> int:
+        """How many pictures went."""
         return self.unlabelled + self.labelled
 
 
@@ -72,6 +76,8 @@ class Scope:
     reason: str = ""
     before_ns: int = 0
     """Of frames before this wall clock; 0: of any."""
+    questions: bool = False
+    """Questions that wait, too."""
 
     @property
     def condition(self) -> str:
@@ -115,12 +121,19 @@ def keep_in_bounds(db: Database, settings: Settings, *, ages: bool) -> Removed:
     budget = keeping.budget_mb * MB
     if used_bytes(db) > budget:
         goal = budget * (1 - SOME_MORE)
-        removed += shrink(db, settings, Scope(), lambda: used_bytes(db) <= goal)
+        removed += make_room(db, settings, lambda: used_bytes(db) <= goal)
     floor = keeping.floor_mb * MB
     if _free_with_pages(db, settings) < floor * (1 + SOME_MORE / 2):
         goal = floor * (1 + SOME_MORE)
-        removed += shrink(db, settings, Scope(), lambda: _free_with_pages(db, settings) >= goal)
+        removed += make_room(db, settings, lambda: _free_with_pages(db, settings) >= goal)
     return removed
+
+
+def make_room(db: Database, settings: Settings, enough: Callable[[], bool]) -> Removed:
+    """Remove what there is, in its order, until it is enough or nothing more may go."""
+    removed = shrink(db, settings, Scope(), enough)
+    removed += forget_answers(db, settings, enough)
+    return removed + shrink(db, settings, Scope(questions=True), enough)
 
 
 def give_back(db: Database, settings: Settings) -> int:
@@ -146,7 +159,7 @@ def shrink(db: Database, settings: Settings, scope: Scope, enough: Callable[[], 
         while (batch := list(islice(found, BATCH))) and not enough():
             went += remove(db, batch)
         removed += went
-        if not went.total:
+        if not went.pictures:
             break
     return removed
 
@@ -181,6 +194,36 @@ def remove(db: Database, patch_ids: Sequence[str]) -> Removed:
         for frame_id in sorted(frames):
             _tidy_frame(db, frame_id)
     return Removed(unlabelled, labelled)
+
+
+def forget_answers(db: Database, settings: Settings, enough: Callable[[], bool]) -> Removed:
+    """Remove the oldest answers that the trainer has and whose pictures have gone."""
+    removed, folder = Removed(), settings.device.data
+    while not enough():
+        with exclusive(db):
+            # What the log still had of them would be taken for lost.
+            trim_log(db, folder, settings.keeping.rows_days, at_once=True)
+            logged = {row[PATCH] for row in logged_answers(folder)}
+            rows = db.execute(
+                f"SELECT p.id FROM patches p JOIN pictures_gone g ON g.patch_id = p.id "  # noqa: S608
+                f"WHERE p.png = x'' AND NOT {_is_young()} AND {MAY_GO} "
+                f"AND p.id IS NOT {NEWEST_FLAGGED} ORDER BY p.rowid LIMIT {BATCH}"
+            ).fetchall()
+            gone = [patch_id for (patch_id,) in rows if patch_id not in logged]
+            for patch_id in gone:
+                remove_answered(db, patch_id)
+        removed += Removed(answers=len(gone))
+        if not gone:
+            break
+    return removed
+
+
+def _is_young() -> str:
+    """Condition on a patch `p`: one of its answers is among the last ones."""
+    return (
+        "EXISTS (SELECT 1 FROM labels WHERE patch_id = p.id AND rowid > "  # noqa: S608
+        f"(SELECT coalesce(max(rowid), 0) FROM labels) - {YOUNG_LABELS})"
+    )
 
 
 def _keep_rule(db: Database, settings: Settings, rule: KeepRule, *, ages: bool) -> Removed:
@@ -230,17 +273,14 @@ def _candidates(db: Database, settings: Settings, scope: Scope) -> Iterator[str]
         SELECT p.id FROM patches p
         WHERE (p.id NOT IN (SELECT patch_id FROM pictures_gone) OR p.png != x'')
             AND EXISTS (SELECT 1 FROM flags f WHERE f.patch_id = p.id AND {scope.condition})
-            AND NOT EXISTS (SELECT 1 FROM labels WHERE patch_id = p.id
-                AND rowid > (SELECT coalesce(max(rowid), 0) FROM labels) - {YOUNG_LABELS})
-            AND {MAY_GO}
+            AND NOT {_is_young()} AND {MAY_GO}
         ORDER BY p.rowid LIMIT {LOOK_AT}
         """,  # noqa: S608 - our own words
         scope.values,
     ).fetchall()
     yield from (row[0] for row in rows if row[0] not in asked)
-    if scope.recipe or scope.reason or scope.before_ns:  # a rule's age ends no question of today
-        return
-    yield from reversed(waits)
+    if scope.questions:
+        yield from reversed(waits)
 
 
 def _remove_patch(db: Database, patch_id: str) -> None:
@@ -248,6 +288,31 @@ def _remove_patch(db: Database, patch_id: str) -> None:
     db.execute("UPDATE flags SET alike = NULL WHERE alike = ?", [patch_id])
     db.execute("DELETE FROM skips WHERE patch_id = ?", [patch_id])
     db.execute("DELETE FROM patches WHERE id = ?", [patch_id])
+
+
+def remove_answered(db: Database, patch_id: str) -> None:
+    """Remove a patch without a picture, and all that is known of it."""
+    labels = "(SELECT id FROM labels WHERE patch_id = ?)"
+    frames = db.execute("SELECT frame_id FROM flags WHERE patch_id = ?", [patch_id]).fetchall()
+    # An answer that was taken back is referred to by the one that took it back.
+    taps = f"(SELECT id FROM answers WHERE label_id IN {labels})"  # noqa: S608
+    for statement in (
+        f"UPDATE answers SET undoes = NULL WHERE undoes IN {taps}",  # noqa: S608
+        f"DELETE FROM answers WHERE label_id IN {labels}",  # noqa: S608
+        f"DELETE FROM sent_labels WHERE label_id IN {labels}",  # noqa: S608
+        f"DELETE FROM merged_labels WHERE label_id IN {labels}",  # noqa: S608 - of a trainer in one
+        "DELETE FROM second_looks WHERE patch_id = ?",
+        "DELETE FROM labels WHERE patch_id = ?",
+        "DELETE FROM flags WHERE patch_id = ?",
+        "UPDATE flags SET alike = NULL WHERE alike = ?",
+        "DELETE FROM skips WHERE patch_id = ?",
+        "DELETE FROM claims WHERE patch_id = ?",
+        "DELETE FROM pictures_gone WHERE patch_id = ?",
+        "DELETE FROM patches WHERE id = ?",
+    ):
+        db.execute(statement, [patch_id])
+    for (frame_id,) in frames:
+        remove_frame_without_flags(db, frame_id)
 
 
 def _remove_picture(db: Database, patch_id: str) -> bool:

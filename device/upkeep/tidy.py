@@ -104,7 +104,7 @@ def _tidy(db: Database, settings: Settings, report: Report) -> Tidied:
         report(event)
     release_stale_claims(db)
     removed = keep_in_bounds(db, settings, ages=ages)
-    rows = remove_old_rows(db, settings) if ages else 0
+    rows = removed.answers + (remove_old_rows(db, settings) if ages else 0)
     models = remove_old_models(db, settings)
     with exclusive(db):
         trim_log(db, settings.device.data, settings.keeping.rows_days, at_once=rows > 0)

@@ -14,6 +14,7 @@ from device.judging.patches import Patches
 from device.models import activation
 from device.models.activation import model_path
 from device.models.race import Outcome, race
+from device.store import answers_log
 from device.store.answers import add_answer, add_label, waiting
 from device.store.clock_watch import believe_clock, clock_is_doubtful, follow_clock
 from device.store.cycles import start_cycle
@@ -23,12 +24,23 @@ from device.store.trail import add_event, begin_lot
 from device.system.clock import Stamp, stamp
 from device.system.disk import MB, free_bytes
 from device.upkeep.old_rows import remove_old_models, remove_old_rows
-from device.upkeep.retention import Scope, give_back, keep_in_bounds, remove, shrink, used_bytes
+from device.upkeep.retention import (
+    Removed,
+    Scope,
+    forget_answers,
+    give_back,
+    keep_in_bounds,
+    make_room,
+    remove,
+    shrink,
+    used_bytes,
+)
 from device.upkeep.tidy import tidy
 from tests.device.conftest import MakeModel, device_in, model_file
 from tests.device.loop.test_loop import change, run, use_model
 
 DAY_NS = 86_400 * 10**9
+ALL = Scope(questions=True)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +90,7 @@ def test_low_kls_without_an_answer_goes_first_and_no_unacknowledged_answer(
     for patch in answered:
         add_label(db, patch, "scratch", "anna")
     left = iter([False] * 2 + [True] * 9)
-    removed = shrink(db, filled, Scope(), lambda: next(left))
+    removed = shrink(db, filled, ALL, lambda: next(left))
     assert removed.unlabelled > 0
     have = pictures(filled)
     assert set(answered) <= have
@@ -86,7 +98,7 @@ def test_low_kls_without_an_answer_goes_first_and_no_unacknowledged_answer(
     there = [score for patch, score in rows if patch in have and patch not in answered]
     assert gone
     assert not there or max(gone) <= min(there)
-    everything = shrink(db, filled, Scope(), lambda: False)
+    everything = shrink(db, filled, ALL, lambda: False)
     assert everything.labelled == 0
     newest = db.execute("SELECT patch_id FROM flags ORDER BY id DESC").fetchone()
     assert pictures(filled) == {*answered, *newest}
@@ -112,14 +124,49 @@ def test_pictures_of_acknowledged_answers_go_and_the_answers_stay(
     db.execute("UPDATE batches SET state = 'acknowledged'")  # what the trainer's word does
     for patch in patches[10:]:
         add_label(db, patch, "scratch", "anna")  # after the push: the trainer lacks these
-    removed = shrink(db, filled, Scope(), lambda: False)
+    removed = shrink(db, filled, ALL, lambda: False)
     assert removed.labelled == 10
     newest = db.execute("SELECT patch_id FROM flags ORDER BY id DESC").fetchone()
     assert pictures(filled) == {*patches[10:], *newest}
     assert db.execute("SELECT count(*) FROM labels").fetchone()[0] == 12
-    assert remove(db, patches).total == 0  # nothing twice, nothing that may not go
+    assert remove(db, patches).pictures == 0  # nothing twice, nothing that may not go
     db.close()
     run(filled, [])  # a start over a store whose pictures are gone
+
+
+def test_answers_that_the_trainer_has_go_before_questions_and_do_not_come_back(
+    filled: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their rows grow for as long as people answer: pictures alone would not keep a budget."""
+    monkeypatch.setattr("device.upkeep.retention.YOUNG_LABELS", 2)
+    data = filled.device.data
+    db = open_store(data)
+    waits = {question.patch_id for question in waiting(db, {"": (100, 20)})}
+    others = [row[0] for row in db.execute("SELECT id FROM patches") if row[0] not in waits]
+    for patch in others[:10]:
+        add_label(db, patch, "scratch", "anna")
+    db.close()
+    push(filled)
+    db = open_store(data)
+    db.execute("UPDATE batches SET state = 'acknowledged'")  # what the trainer's word does
+    db.conn.commit()
+    add_label(db, others[3], "pore", "ben")  # which the trainer lacks
+    removed = shrink(db, filled, Scope(), lambda: False)
+    assert (removed.labelled, removed.answers) == (8, 0)  # but others[3] and the last two answers
+    # Damage took the picture of the last answer the trainer has: its number must not come again.
+    db.execute("UPDATE patches SET png = x'' WHERE id = ?", [others[9]])
+    db.execute("INSERT INTO pictures_gone VALUES (?, ?, ?, ?, ?)", [others[9], *stamp()])
+    left = iter([False, True])
+    forgotten = forget_answers(db, filled, lambda: next(left))
+    assert forgotten == Removed(answers=8)
+    answered = [row[0] for row in db.execute("SELECT DISTINCT patch_id FROM labels ORDER BY rowid")]
+    assert answered == [others[3], others[9]]
+    assert waits == {question.patch_id for question in waiting(db, {"": (100, 20)})}
+    assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert answers_log.put_back_answers(db, data, "box") == 0
+    assert make_room(db, filled, lambda: False).answers == 0
+    assert len(waits & pictures(filled)) <= 1  # the one that was flagged last stays
+    db.close()
 
 
 def test_what_the_trainer_doubts_stays_until_it_is_answered_anew(
@@ -215,7 +262,7 @@ def test_questions_that_wait_go_last_of_all(filled: Settings) -> None:
 
     monkey = pytest.MonkeyPatch()
     monkey.setattr("device.upkeep.retention.BATCH", total - len(set(waits)))
-    shrink(db, filled, Scope(), looked)
+    shrink(db, filled, ALL, looked)
     monkey.undo()
     assert pictures(filled) == set(waits)
     db.close()
@@ -261,8 +308,8 @@ def test_a_rule_bounds_one_reason_only(filled: Settings) -> None:
     )
     assert db.execute(audits).fetchone()[0] > 0
     others = db.execute("SELECT count(*) FROM flags WHERE reason = 'defect'").fetchone()
-    assert keep_in_bounds(db, settings, ages=False).total == 0
-    assert keep_in_bounds(db, settings, ages=True).total > 0
+    assert keep_in_bounds(db, settings, ages=False).pictures == 0
+    assert keep_in_bounds(db, settings, ages=True).pictures > 0
     both = "(SELECT 1 FROM flags o WHERE o.patch_id = flags.patch_id AND o.reason != 'audit')"
     assert db.execute(f"{audits} AND NOT EXISTS {both}").fetchone()[0] == 0
     assert db.execute("SELECT count(*) FROM flags WHERE reason = 'defect'").fetchone() == others
@@ -309,7 +356,7 @@ def test_a_number_that_somebody_follows_never_comes_again(settings: Settings) ->
     run(settings)
     db = open_store(settings.device.data)
     before = db.execute("SELECT max(id) FROM flags").fetchone()[0]
-    assert shrink(db, settings, Scope(), lambda: False).total > 1
+    assert shrink(db, settings, ALL, lambda: False).pictures > 1
     assert db.execute("SELECT id FROM flags").fetchall() == [(before,)]
     db.close()
 
@@ -391,10 +438,10 @@ def test_nothing_goes_for_its_age_while_the_clock_is_doubted(filled: Settings) -
     set_state(db, "clock", state | {"doubt_s": 3e8})
     before = pictures(settings)
     events = tidy(settings, lambda _: None)
-    assert events.removed.total == events.rows == 0
+    assert events.removed.pictures == events.rows == 0
     assert pictures(settings) == before
     tidied = tidy(settings, lambda _: None, clock_is_right=True)
-    assert tidied.removed.total > 0
+    assert tidied.removed.pictures > 0
     db.close()
 
 
